@@ -1,0 +1,4 @@
+//! Where locks live.
+
+pub mod clock;
+pub mod memory;

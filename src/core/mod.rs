@@ -1,0 +1,13 @@
+//! The lock logic, and nothing but logic.
+//!
+//! Nothing in here reads a clock, does I/O, awaits, spawns or names napi: a function takes `now` and an event,
+//! changes its state and answers with a verdict or with effects that somebody else carries out. That is what lets
+//! the same code run behind a mutex in one process, in front of Redis, under proptest and in a model checker.
+
+pub mod backoff;
+pub mod error;
+pub mod key;
+pub mod moment;
+pub mod owner;
+pub mod table;
+pub mod ticket;

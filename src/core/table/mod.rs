@@ -1,0 +1,311 @@
+//! The lock table: which keys are held, by whom, and who waits for them in which order.
+//!
+//! A request names a set of keys and gets all of them or none. It is granted when, for every key it names, either
+//! nobody holds the key and the request is the first in the key's queue, or its own owner holds the key already.
+//! While it waits it holds nothing, so no order of keys can deadlock; and it stands in the queue of every key it
+//! names, so nobody who came later overtakes it on any of them and a large set cannot starve.
+//!
+//! Invariants, checked against a naive model by `tests/table_model.rs`:
+//! - a key has at most one holder;
+//! - a queue is in ticket order, and the grants of a key that were waited for are in ticket order;
+//! - a request that was cancelled or timed out is never granted afterwards;
+//! - a key that nobody holds and nobody waits for has no slot: keys used once leave nothing behind;
+//! - after every public call no waiter is left that could be granted.
+//!
+//! The table refuses to know time, threads or callers: `now` and opaque [`Client`] numbers come in, [`Effect`]s go out.
+
+mod evaluate;
+mod inspect;
+mod slot;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hashbrown::HashMap;
+
+use crate::core::error::RequestError;
+use crate::core::key::KeySet;
+use crate::core::moment::Moment;
+use crate::core::owner::Owner;
+use crate::core::ticket::Ticket;
+pub use inspect::LockView;
+use evaluate::FollowUp;
+use slot::Slot;
+
+/// Whoever the answers of a request go to; a number that only the table's user can read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Client(pub u32);
+
+/// How many may wait. Every bound has its error (see [`RequestError`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests that wait for one key.
+    pub waiters_per_key_max: usize,
+    /// Requests that wait in the whole table.
+    pub waiters_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { waiters_per_key_max: 100_000, waiters_max: 1_000_000 }
+    }
+}
+
+/// What a lock without an owner allows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ownerless {
+    /// It excludes everybody, also others that name no owner.
+    #[default]
+    Exclusive,
+    /// Any `acquire` may extend it or adopt it under its own name, and anybody may release it.
+    Open,
+}
+
+/// What a request wants to hold its keys as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// Until [`Table::finish`], for the job of the request itself.
+    Job,
+    /// Until [`Table::release`] by the same owner, or until `expire` has passed.
+    Lock {
+        /// Anyone or a named owner; never a job.
+        owner: Owner,
+        /// None: no expiry.
+        expire: Option<Duration>,
+    },
+}
+
+/// How long a request is ready to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// Not at all.
+    Refuse,
+    /// Until this moment.
+    Until(Moment),
+    /// For as long as it takes.
+    Forever,
+}
+
+/// One request for a set of keys.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Its number; higher than that of every request before it.
+    pub ticket: Ticket,
+    /// Who is told.
+    pub client: Client,
+    /// What it locks.
+    pub keys: KeySet,
+    /// As what.
+    pub claim: Claim,
+    /// How long it waits.
+    pub patience: Patience,
+}
+
+/// What became of a request at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It holds all its keys.
+    Granted,
+    /// It waits; an [`Effect`] will tell.
+    Queued,
+    /// It holds nothing and does not wait; this is the first key that it could not have.
+    Refused(Arc<str>),
+}
+
+/// Something that a client must be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Effect {
+    /// Whom.
+    pub client: Client,
+    /// About which request.
+    pub ticket: Ticket,
+    /// What.
+    pub change: Change,
+}
+
+/// What happened to a request after its verdict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It waited and now holds all its keys.
+    Granted,
+    /// Its patience ended; this is the first key that it could not have.
+    TimedOut(Arc<str>),
+    /// It is a job, and this key of it was released by somebody else.
+    Lost(Arc<str>),
+}
+
+/// A request that waits.
+#[derive(Debug)]
+struct Waiter {
+    client: Client,
+    keys: KeySet,
+    claim: Claim,
+    deadline: Option<Moment>,
+}
+
+/// A job that runs.
+#[derive(Debug)]
+struct Job {
+    client: Client,
+    keys: KeySet,
+    /// It was told that it lost a key; it is told once.
+    lost: bool,
+}
+
+/// See the module's description.
+#[derive(Debug, Default)]
+pub struct Table {
+    ownerless: Ownerless,
+    limits: Limits,
+    slots: HashMap<Arc<str>, Slot>,
+    waiters: HashMap<Ticket, Waiter>,
+    jobs: HashMap<Ticket, Job>,
+    /// The waiters that name an owner, by that owner: they can be granted out of turn (see `evaluate`).
+    named_waiters: HashMap<Box<str>, BTreeSet<Ticket>>,
+    /// When the patience of each waiter ends.
+    timeouts: BTreeSet<(Moment, Ticket)>,
+    /// When each lock with an expiry ends.
+    expiries: BTreeSet<(Moment, Arc<str>)>,
+    /// Grants that may let others through; empty between public calls.
+    follow_ups: Vec<FollowUp>,
+}
+
+impl Table {
+    /// An empty table.
+    pub fn new(ownerless: Ownerless, limits: Limits) -> Self {
+        Table { ownerless, limits, ..Table::default() }
+    }
+
+    /// Asks for all keys of `request`. An empty set is granted.
+    ///
+    /// # Errors
+    /// As many wait already as may; nothing has changed then.
+    pub fn request(
+        &mut self,
+        now: Moment,
+        request: Request,
+        out: &mut Vec<Effect>,
+    ) -> Result<Verdict, RequestError> {
+        self.tick(now, out);
+        let Request { ticket, client, keys, claim, patience } = request;
+        let Some(blocked) = self.first_blocked(&keys, &claim) else {
+            self.hold(now, ticket, client, keys, &claim);
+            self.follow_up(now, out);
+            return Ok(Verdict::Granted);
+        };
+        let deadline = match patience {
+            Patience::Refuse => return Ok(Verdict::Refused(blocked)),
+            Patience::Until(moment) if moment <= now => return Ok(Verdict::Refused(blocked)),
+            Patience::Until(moment) => Some(moment),
+            Patience::Forever => None,
+        };
+        self.check_limits(&keys)?;
+        self.enqueue(ticket, Waiter { client, keys, claim, deadline });
+        Ok(Verdict::Queued)
+    }
+
+    /// Ends the job of `ticket` and frees what it still holds. False when it lost a key before, or does not exist.
+    pub fn finish(&mut self, now: Moment, ticket: Ticket, out: &mut Vec<Effect>) -> bool {
+        self.tick(now, out);
+        let Some(job) = self.jobs.remove(&ticket) else { return false };
+        let owner = Owner::Job(ticket);
+        for key in &job.keys {
+            self.vacate_if(key, |holder| holder.owner == owner);
+        }
+        self.evaluate(now, job.keys.as_slice(), out);
+        !job.lost
+    }
+
+    /// Frees those of `keys` that `owner` holds. True when these were all of them.
+    pub fn release(&mut self, now: Moment, keys: &KeySet, owner: &Owner, out: &mut Vec<Effect>) -> bool {
+        self.tick(now, out);
+        let open = self.ownerless == Ownerless::Open;
+        let mut all = true;
+        for key in keys {
+            let freed = self
+                .vacate_if(key, |holder| holder.owner == *owner || (open && holder.owner == Owner::Anyone));
+            match freed {
+                Some(holder) => self.tell_lost(&holder, key, out),
+                None => all = false,
+            }
+        }
+        self.evaluate(now, keys.as_slice(), out);
+        all
+    }
+
+    /// Frees every lock of `owner`, or every lock there is. Whoever waits goes on waiting, or is granted.
+    pub fn release_all(&mut self, now: Moment, owner: Option<&Owner>, out: &mut Vec<Effect>) {
+        self.tick(now, out);
+        self.vacate_all(now, |holder| owner.is_none_or(|owner| holder.owner == *owner), out);
+    }
+
+    /// Ends the wait of `ticket`; a lock that it was granted is given back. For a caller that has gone.
+    pub fn cancel(&mut self, now: Moment, ticket: Ticket, out: &mut Vec<Effect>) {
+        self.tick(now, out);
+        if let Some(waiter) = self.dequeue(ticket) {
+            self.evaluate(now, waiter.keys.as_slice(), out);
+        } else if self.jobs.contains_key(&ticket) {
+            self.finish(now, ticket, out);
+        } else {
+            self.vacate_all(now, |holder| holder.grant == ticket, out);
+        }
+    }
+
+    /// Ends everything of `client`: its waiters leave, its jobs end. Locks that it acquired belong to their owners
+    /// and stay.
+    pub fn leave(&mut self, now: Moment, client: Client, out: &mut Vec<Effect>) {
+        self.tick(now, out);
+        let waiting: Vec<Ticket> =
+            self.waiters.iter().filter(|(_, w)| w.client == client).map(|(ticket, _)| *ticket).collect();
+        let running: Vec<Ticket> =
+            self.jobs.iter().filter(|(_, job)| job.client == client).map(|(ticket, _)| *ticket).collect();
+        // All of its waiters go before anything is freed: none of them may be granted on the way out.
+        let left: Vec<Waiter> = waiting.into_iter().filter_map(|ticket| self.dequeue(ticket)).collect();
+        for waiter in left {
+            self.evaluate(now, waiter.keys.as_slice(), out);
+        }
+        for ticket in running {
+            self.finish(now, ticket, out);
+        }
+    }
+
+    /// Frees the locks and ends the waits whose time has come.
+    pub fn tick(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        while let Some((_, key)) = self.expiries.first().filter(|(at, _)| *at <= now).cloned() {
+            self.vacate_if(&key, |_| true);
+            self.evaluate(now, std::slice::from_ref(&key), out);
+        }
+        while let Some((_, ticket)) = self.timeouts.first().filter(|(at, _)| *at <= now).copied() {
+            self.time_out(now, ticket, out);
+        }
+    }
+
+    /// When [`Table::tick`] has something to do next; [`Moment::NEVER`] when nothing is due.
+    pub fn next_deadline(&self) -> Moment {
+        let expiry = self.expiries.first().map_or(Moment::NEVER, |(at, _)| *at);
+        let timeout = self.timeouts.first().map_or(Moment::NEVER, |(at, _)| *at);
+        expiry.min(timeout)
+    }
+
+    fn time_out(&mut self, now: Moment, ticket: Ticket, out: &mut Vec<Effect>) {
+        let Some(waiter) = self.dequeue(ticket) else { return };
+        let blocked = self.first_blocked(&waiter.keys, &waiter.claim);
+        self.evaluate(now, waiter.keys.as_slice(), out);
+        // A waiter is never left grantable, so one of its keys was blocked; if not, the first names it well enough.
+        if let Some(key) = blocked.or_else(|| waiter.keys.iter().next().cloned()) {
+            out.push(Effect { client: waiter.client, ticket, change: Change::TimedOut(key) });
+        }
+    }
+
+    fn check_limits(&self, keys: &KeySet) -> Result<(), RequestError> {
+        if self.waiters.len() >= self.limits.waiters_max {
+            return Err(RequestError::Waiters { max: self.limits.waiters_max });
+        }
+        let max = self.limits.waiters_per_key_max;
+        match keys.iter().find(|key| self.slots.get(*key).is_some_and(|slot| slot.queue.len() >= max)) {
+            Some(key) => Err(RequestError::WaitersPerKey { key: key.to_string(), max }),
+            None => Ok(()),
+        }
+    }
+}

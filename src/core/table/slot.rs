@@ -1,0 +1,129 @@
+//! One key of the table, and the small steps that keep the table's indexes in line with it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::{Change, Claim, Effect, Job, Table, Waiter};
+use crate::core::moment::Moment;
+use crate::core::owner::Owner;
+use crate::core::ticket::Ticket;
+
+/// A key that somebody holds or waits for.
+#[derive(Debug, Default)]
+pub(super) struct Slot {
+    pub holder: Option<Holder>,
+    /// Who waits, first come first. A set because waiters also leave from the middle.
+    pub queue: BTreeSet<Ticket>,
+}
+
+/// Who holds a key.
+#[derive(Clone, Debug)]
+pub(super) struct Holder {
+    pub owner: Owner,
+    /// The request that took the key.
+    pub grant: Ticket,
+    /// None: until released.
+    pub expires_at: Option<Moment>,
+}
+
+impl Table {
+    /// Puts `waiter` into the queue of each of its keys.
+    pub(super) fn enqueue(&mut self, ticket: Ticket, waiter: Waiter) {
+        for key in &waiter.keys {
+            self.slots.entry_ref(key).or_default().queue.insert(ticket);
+        }
+        if let Some(deadline) = waiter.deadline {
+            self.timeouts.insert((deadline, ticket));
+        }
+        if let Some(name) = named(&waiter.claim) {
+            self.named_waiters.entry(name.into()).or_default().insert(ticket);
+        }
+        self.waiters.insert(ticket, waiter);
+    }
+
+    /// Takes a waiter out of every queue. Those behind it have not been looked at yet.
+    pub(super) fn dequeue(&mut self, ticket: Ticket) -> Option<Waiter> {
+        let waiter = self.waiters.remove(&ticket)?;
+        for key in &waiter.keys {
+            if let Some(slot) = self.slots.get_mut(key) {
+                slot.queue.remove(&ticket);
+            }
+        }
+        if let Some(deadline) = waiter.deadline {
+            self.timeouts.remove(&(deadline, ticket));
+        }
+        if let Some(name) = named(&waiter.claim)
+            && let Some(same_owner) = self.named_waiters.get_mut(name)
+        {
+            same_owner.remove(&ticket);
+            if same_owner.is_empty() {
+                self.named_waiters.remove(name);
+            }
+        }
+        Some(waiter)
+    }
+
+    /// Makes `owner` the holder of `key`. Where the key is held already, by the same owner or open to it, the lock
+    /// stays the same one: it keeps its grant and gets the new owner and expiry.
+    pub(super) fn occupy(&mut self, key: &Arc<str>, owner: Owner, grant: Ticket, expires_at: Option<Moment>) {
+        let slot = self.slots.entry_ref(key).or_default();
+        let before = slot.holder.as_ref();
+        let old_expiry = before.and_then(|holder| holder.expires_at);
+        let grant = before.map_or(grant, |holder| holder.grant);
+        slot.holder = Some(Holder { owner, grant, expires_at });
+        if let Some(at) = old_expiry {
+            self.expiries.remove(&(at, Arc::clone(key)));
+        }
+        if let Some(at) = expires_at {
+            self.expiries.insert((at, Arc::clone(key)));
+        }
+    }
+
+    /// Takes `key` from its holder if `condition` holds for that. Who waits for it has not been looked at yet.
+    pub(super) fn vacate_if(
+        &mut self,
+        key: &Arc<str>,
+        condition: impl FnOnce(&Holder) -> bool,
+    ) -> Option<Holder> {
+        let slot = self.slots.get_mut(key)?;
+        let holder = slot.holder.take_if(|holder| condition(holder))?;
+        if let Some(at) = holder.expires_at {
+            self.expiries.remove(&(at, Arc::clone(key)));
+        }
+        Some(holder)
+    }
+
+    /// Takes every key from the holders for which `condition` holds, and looks at who waits.
+    pub(super) fn vacate_all(
+        &mut self,
+        now: Moment,
+        condition: impl Fn(&Holder) -> bool,
+        out: &mut Vec<Effect>,
+    ) {
+        let held = |slot: &Slot| slot.holder.as_ref().is_some_and(&condition);
+        let keys: Vec<Arc<str>> =
+            self.slots.iter().filter(|(_, slot)| held(slot)).map(|(key, _)| Arc::clone(key)).collect();
+        for key in &keys {
+            if let Some(holder) = self.vacate_if(key, |_| true) {
+                self.tell_lost(&holder, key, out);
+            }
+        }
+        self.evaluate(now, &keys, out);
+    }
+
+    /// Tells a job, once, that somebody else took `key` from it.
+    pub(super) fn tell_lost(&mut self, holder: &Holder, key: &Arc<str>, out: &mut Vec<Effect>) {
+        let Owner::Job(ticket) = holder.owner else { return };
+        if let Some(Job { client, lost: lost @ false, .. }) = self.jobs.get_mut(&ticket) {
+            *lost = true;
+            out.push(Effect { client: *client, ticket, change: Change::Lost(Arc::clone(key)) });
+        }
+    }
+}
+
+fn named(claim: &Claim) -> Option<&str> {
+    match claim {
+        Claim::Lock { owner: Owner::Named(name), .. } => Some(name),
+        _ => None,
+    }
+}

@@ -1,0 +1,9 @@
+//! Locks for Medusa v2 stores: first-come queues over key sets, in one process or, on Redis, across a fleet.
+//!
+//! The map of the crate, from the inside out:
+//! - [`core`]: the lock logic. Pure: no I/O, no clock, no async, no napi.
+//! - [`backend`]: the logic put to work. `memory` behind a mutex; `redis` behind a connection.
+//! - `node`: the Node.js addon. The only code that names napi.
+
+pub mod backend;
+pub mod core;
