@@ -77,10 +77,15 @@ async function installServer() {
   }
 }
 
+// The server ends when its standard input does, so also when this process is killed and can do nothing more:
+// a shell leaves a watcher behind and becomes the server, whose process id is the shell's.
+const untilInputEnds =
+  'exec 3<&0; (read _ <&3; kill -TERM $$) >/dev/null 2>&1 & exec "$0" "$@" 3<&- </dev/null';
+
 /**
  * Starts a server of its own on a free loopback port, keeping nothing on disk but an empty temporary folder.
  *
- * `args` are added to its command line. It ends with `stop()`, or when this process exits.
+ * `args` are added to its command line. It ends with `stop()`, or when this process ends, however it does.
  *
  * @returns {Promise<{url: string, port: number, pid: number, stop: () => Promise<void>}>}
  * @throws {Failure} when no server is installed or it does not start
@@ -114,8 +119,9 @@ async function launch(program, port, args) {
   const settings = { port, bind: "127.0.0.1", dir: folder, save: "", appendonly: "no", daemonize: "no" };
   const flags = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, String(value)]);
   // A process group of its own: Ctrl-C reaches us first, and we clean up while the server still answers.
-  const child = spawn(program, [...flags, ...args], { stdio: ["ignore", "pipe", "pipe"], detached: true });
-  const ended = new Promise((resolve) => child.once("close", resolve));
+  const child = spawn("/bin/sh", ["-c", untilInputEnds, program, ...flags, ...args], { detached: true });
+  const ended = new Promise((resolve) => child.once("exit", resolve));
+  child.stdin.on("error", () => {}); // the server may have ended before its input is closed
   const killNow = () => {
     child.kill("SIGKILL");
     rmSync(folder, { recursive: true, force: true });
@@ -123,7 +129,8 @@ async function launch(program, port, args) {
   process.once("exit", killNow);
 
   const stop = async () => {
-    child.kill("SIGTERM");
+    child.stdin.end();
+    child.kill("SIGCONT"); // a server that a test has suspended could not end
     const lateKill = setTimeout(() => child.kill("SIGKILL"), STOP_TIMEOUT_MS);
     await ended;
     clearTimeout(lateKill);
@@ -153,10 +160,6 @@ function untilReady(child) {
         if (log.includes("Ready to accept connections")) settle(true);
       });
     }
-    child.once("error", (error) => {
-      log += error.message;
-      settle(false);
-    });
     child.once("close", () => settle(false));
   });
 }

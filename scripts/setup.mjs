@@ -1,6 +1,6 @@
 // Makes a fresh clone ready to run: checks the tools, installs the npm packages, builds the addon and the
-// TypeScript, each only when it is due. Run it alone, or let `npm run demo` and `npm test` do so.
-// Node built-ins only.
+// TypeScript, each only when it is due. `npm run demo` and `npm test` begin with it; run alone, `--check`
+// looks for the tools only. Node built-ins only.
 
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { homedir } from "node:os";
@@ -24,15 +24,20 @@ const compilerHint = [
 
 /** Everything that the demo and the tests need. @throws {Failure} with what to do about it */
 export async function setUp() {
-  checkNode();
-  await checkRust();
+  await checkTools();
   await installPackages();
   await buildAddon();
   await buildTypeScript();
 }
 
+/** Node and Rust only. @throws {Failure} with what to install */
+export async function checkTools() {
+  checkNode();
+  await checkRust();
+}
+
 /** @throws {Failure} when this Node is older than package.json's `engines` allows */
-export function checkNode() {
+function checkNode() {
   const wanted = manifest.engines.node.replace(/^\D*/, "");
   if (isOlder(process.versions.node, wanted)) {
     throw new Failure(`Node ${process.versions.node} is too old: install Node ${wanted} or later.`);
@@ -40,7 +45,7 @@ export function checkNode() {
 }
 
 /** Finds cargo, also where rustup puts it outside PATH. @throws {Failure} when it is missing or too old */
-export async function checkRust() {
+async function checkRust() {
   const version = (await cargoVersion()) ?? (addRustupToPath() ? await cargoVersion() : undefined);
   if (version === undefined) {
     throw new Failure(
@@ -71,7 +76,7 @@ function addRustupToPath() {
 }
 
 /** `npm ci`, when what is installed is not what package-lock.json says. */
-export async function installPackages() {
+async function installPackages() {
   if (packagesMatchLock()) return;
   const command = npmCommand("ci", "--include=dev", "--no-audit", "--no-fund");
   await quietly("installing npm packages", command);
@@ -94,7 +99,7 @@ function packagesMatchLock() {
 }
 
 /** `npm run build:native`, when this platform's addon is missing or older than its sources. */
-export async function buildAddon() {
+async function buildAddon() {
   const platform = `.${process.platform}-${process.arch}`;
   const addons = readdirSync(root).filter((name) => name.endsWith(".node") && name.includes(platform));
   if (addons.length > 0 && !isStale(addons, nativeSources)) return;
@@ -104,7 +109,7 @@ export async function buildAddon() {
 }
 
 /** `npm run build:ts`, when `dist/` is missing or older than its sources. */
-export async function buildTypeScript() {
+async function buildTypeScript() {
   if (!isStale(typeScriptOutputs, typeScriptSources)) return;
   await quietly("compiling the TypeScript", npmCommand("run", "build:ts"));
 }
@@ -133,4 +138,6 @@ function isOlder(version, wanted) {
   return at >= 0 && (have[at] ?? 0) < need[at];
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) await main(setUp);
+if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
+  await main(process.argv.includes("--check") ? checkTools : setUp);
+}

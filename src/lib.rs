@@ -3,7 +3,12 @@
 //! The map of the crate, from the inside out:
 //! - [`core`]: the lock logic. Pure: no I/O, no clock, no async, no napi.
 //! - [`backend`]: the logic put to work. `memory` behind a mutex; `redis` behind a connection.
+//! - [`clock`] and [`scheduler`]: the time, and the one thread that acts on it.
 //! - `node`: the Node.js addon. The only code that names napi.
 
 pub mod backend;
+pub mod clock;
 pub mod core;
+#[cfg(feature = "node")]
+mod node;
+pub mod scheduler;

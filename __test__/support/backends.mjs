@@ -10,8 +10,8 @@ import { redisServer } from "./redis.mjs";
  *
  * - `kind`: `"memory"` or `"redis"`, and `server`, the Redis server or undefined
  * - `locks(options)`: a `Locks` of its own namespace, unless the options name one; closed after the test
- * - `medusa(options)`: `{ locking, locks, logger, namespace }`: Medusa's Locking Module with our provider, and a `Locks` that
- *   sees the same locks; both closed after the test
+ * - `medusa(options)`: `{ locking, inspect, locks, logger, provider, namespace }`: Medusa's Locking Module with our provider, the
+ *   provider's own `inspect`, and another `Locks` that sees the same locks; all closed after the test
  */
 export function onEachBackend(title, define) {
   for (const kind of ["memory", "redis"]) {
@@ -49,7 +49,9 @@ function openBackend(kind) {
       const all = backend.options(options);
       const loaded = await lockingModule([ours(all)], { logger });
       closing.push(loaded.close);
-      return { ...loaded, namespace: all.namespace, locks: backend.locks({ namespace: all.namespace }) };
+      // How many wait is known to the provider that they wait in.
+      const inspect = (keys) => loaded.provider("native").inspect(keys);
+      return { ...loaded, namespace: all.namespace, inspect, locks: backend.locks(all) };
     },
     async closeAll() {
       await Promise.all(closing.splice(0).map((close) => close()));

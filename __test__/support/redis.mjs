@@ -7,9 +7,12 @@ import { until } from "./waiting.mjs";
 const require = createRequire(createRequire(import.meta.url).resolve("@medusajs/locking-redis"));
 const { Redis } = require("ioredis");
 
+/** What the tests' own connections are called in `CLIENT LIST`. */
+const OWN_NAME = "the-tests";
+
 /** A connection to look at a server with. It reconnects by itself and is closed with the server that it came from. */
 function connect(url) {
-  const client = new Redis(url, { lazyConnect: false, maxRetriesPerRequest: null, retryStrategy: () => 50 });
+  const client = new Redis(url, { connectionName: OWN_NAME, maxRetriesPerRequest: null, retryStrategy: () => 50 });
   client.on("error", () => {});
   return client;
 }
@@ -60,12 +63,8 @@ export async function redisServer(args = []) {
 
 /** The connections to the server that are not the tests' own, as `CLIENT LIST` lines. */
 export async function foreignConnections(admin) {
-  const own = String(await admin.client("ID"));
   const list = await admin.client("LIST");
-  return list
-    .split("\n")
-    .filter((line) => line !== "")
-    .filter((line) => !line.startsWith(`id=${own} `));
+  return list.split("\n").filter((line) => line !== "" && !line.includes(` name=${OWN_NAME} `));
 }
 
 /** Every key of the server. */

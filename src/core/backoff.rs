@@ -33,22 +33,36 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_the_longest_and_stay_there() {
-        let backoff = Backoff { first: 20 * MS, longest: 1000 * MS, factor: 2.0 };
-        let pauses: Vec<u128> = (0..8).map(|tries| backoff.pause(tries, 0.0).as_millis()).collect();
+        let backoff = Backoff {
+            first: 20 * MS,
+            longest: 1000 * MS,
+            factor: 2.0,
+        };
+        let pauses: Vec<u128> = (0..8)
+            .map(|tries| backoff.pause(tries, 0.0).as_millis())
+            .collect();
         assert_eq!(pauses, [20, 40, 80, 160, 320, 640, 1000, 1000]);
         assert_eq!(backoff.pause(u32::MAX, 0.0).as_millis(), 1000);
     }
 
     #[test]
     fn jitter_takes_at_most_half() {
-        let backoff = Backoff { first: 100 * MS, longest: 1000 * MS, factor: 2.0 };
+        let backoff = Backoff {
+            first: 100 * MS,
+            longest: 1000 * MS,
+            factor: 2.0,
+        };
         assert_eq!(backoff.pause(0, 0.5).as_millis(), 75);
         assert!(backoff.pause(0, 1.0) >= 50 * MS);
     }
 
     #[test]
     fn a_pause_is_never_zero() {
-        let backoff = Backoff { first: Duration::ZERO, longest: Duration::ZERO, factor: 0.0 };
+        let backoff = Backoff {
+            first: Duration::ZERO,
+            longest: Duration::ZERO,
+            factor: 0.0,
+        };
         assert!(backoff.pause(3, 0.9) >= MS);
     }
 }

@@ -7,7 +7,9 @@ pub enum RequestError {
     #[error("Invalid argument \"keys\": expected non-empty keys, got an empty string")]
     KeyEmpty,
     /// A key is longer than the bound.
-    #[error("Invalid argument \"keys\": expected keys of at most {max} bytes, got one of {bytes} bytes: \"{start}...\"")]
+    #[error(
+        "Invalid argument \"keys\": expected keys of at most {max} bytes, got one of {bytes} bytes: \"{start}...\""
+    )]
     KeyTooLong {
         /// How long it is, in UTF-8 bytes.
         bytes: usize,
@@ -25,7 +27,9 @@ pub enum RequestError {
         max: usize,
     },
     /// A key has the prefix that the provider's own bookkeeping uses.
-    #[error("Invalid argument \"keys\": \"{key}\" is a name that this provider keeps for itself; use a non-empty namespace")]
+    #[error(
+        "Invalid argument \"keys\": \"{key}\" is a name that this provider keeps for itself; use a non-empty namespace"
+    )]
     KeyReserved {
         /// The key.
         key: String,

@@ -45,7 +45,10 @@ impl KeySet {
         set.sort_unstable();
         set.dedup();
         if set.len() > KEYS_PER_CALL_MAX {
-            return Err(RequestError::KeysTooMany { count: set.len(), max: KEYS_PER_CALL_MAX });
+            return Err(RequestError::KeysTooMany {
+                count: set.len(),
+                max: KEYS_PER_CALL_MAX,
+            });
         }
         set.iter().try_for_each(|key| check(key))?;
         Ok(match set.as_slice() {
@@ -126,13 +129,19 @@ mod tests {
     fn bounds_hold_at_the_bound_and_not_one_beyond() {
         let longest = "k".repeat(KEY_BYTES_MAX);
         assert!(KeySet::one(&longest).is_ok());
-        assert!(matches!(KeySet::one(&(longest + "k")), Err(RequestError::KeyTooLong { bytes: 1025, .. })));
+        assert!(matches!(
+            KeySet::one(&(longest + "k")),
+            Err(RequestError::KeyTooLong { bytes: 1025, .. })
+        ));
 
         let names: Vec<String> = (0..=KEYS_PER_CALL_MAX).map(|n| n.to_string()).collect();
         let most = names[1..].iter().map(String::as_str);
         assert_eq!(KeySet::new(most).unwrap().len(), KEYS_PER_CALL_MAX);
         let one_more = names.iter().map(String::as_str);
-        assert!(matches!(KeySet::new(one_more), Err(RequestError::KeysTooMany { count: 1001, .. })));
+        assert!(matches!(
+            KeySet::new(one_more),
+            Err(RequestError::KeysTooMany { count: 1001, .. })
+        ));
     }
 
     #[test]

@@ -6,8 +6,10 @@
 
 pub mod backoff;
 pub mod error;
+pub mod fleet;
 pub mod key;
 pub mod moment;
+pub mod outcome;
 pub mod owner;
 pub mod table;
 pub mod ticket;

@@ -25,7 +25,10 @@ impl Table {
     pub(super) fn first_blocked(&self, keys: &KeySet, claim: &Claim) -> Option<Arc<str>> {
         let blocked = |key: &&Arc<str>| match self.slots.get(*key) {
             None => false,
-            Some(slot) => !slot.holder.as_ref().is_some_and(|holder| self.admits(&holder.owner, claim)),
+            Some(slot) => !slot
+                .holder
+                .as_ref()
+                .is_some_and(|holder| self.admits(&holder.owner, claim)),
         };
         keys.iter().find(blocked).cloned()
     }
@@ -41,7 +44,14 @@ impl Table {
         }
         match owner {
             Owner::Job(_) => {
-                self.jobs.insert(ticket, Job { client, keys, lost: false });
+                self.jobs.insert(
+                    ticket,
+                    Job {
+                        client,
+                        keys,
+                        lost: false,
+                    },
+                );
             }
             Owner::Named(name) if self.named_waiters.contains_key(&name) => {
                 self.note_follow_up(FollowUp::SameOwner(name));
@@ -79,9 +89,13 @@ impl Table {
     fn candidates(&self, follow_up: &FollowUp) -> Vec<Ticket> {
         let of_key = |key: &Arc<str>| self.slots.get(key).map(|slot| slot.queue.iter().copied());
         match follow_up {
-            FollowUp::SameOwner(name) => {
-                self.named_waiters.get(name).into_iter().flatten().copied().collect()
-            }
+            FollowUp::SameOwner(name) => self
+                .named_waiters
+                .get(name)
+                .into_iter()
+                .flatten()
+                .copied()
+                .collect(),
             FollowUp::Open(keys) => keys.iter().filter_map(of_key).flatten().collect(),
         }
     }
@@ -94,7 +108,9 @@ impl Table {
 
     /// Grants a waiter if it heads the queue of every key that it does not hold already, and all these are free.
     fn grant_if_due(&mut self, now: Moment, ticket: Ticket, out: &mut Vec<Effect>) {
-        let Some(waiter) = self.waiters.get(&ticket) else { return };
+        let Some(waiter) = self.waiters.get(&ticket) else {
+            return;
+        };
         let due = waiter.keys.iter().all(|key| {
             self.slots.get(key).is_some_and(|slot| match &slot.holder {
                 None => slot.queue.first() == Some(&ticket),
@@ -102,7 +118,11 @@ impl Table {
             })
         });
         if due && let Some(waiter) = self.dequeue(ticket) {
-            out.push(Effect { client: waiter.client, ticket, change: Change::Granted });
+            out.push(Effect {
+                client: waiter.client,
+                ticket,
+                change: Change::Granted,
+            });
             self.hold(now, ticket, waiter.client, waiter.keys, &waiter.claim);
         }
     }
@@ -112,8 +132,7 @@ impl Table {
         match claim {
             Claim::Job => false,
             Claim::Lock { owner, .. } => {
-                holder.is_same_named(owner)
-                    || (self.ownerless == Ownerless::Open && *holder == Owner::Anyone)
+                holder.is_same_named(owner) || (self.ownerless == Ownerless::Open && *holder == Owner::Anyone)
             }
         }
     }

@@ -31,7 +31,10 @@ impl Table {
 
     /// Every lock that is held, in no order.
     pub fn inspect_all(&self, now: Moment) -> Vec<LockView> {
-        self.slots.iter().filter_map(|(key, slot)| view(now, key, slot)).collect()
+        self.slots
+            .iter()
+            .filter_map(|(key, slot)| view(now, key, slot))
+            .collect()
     }
 
     /// How many requests wait.

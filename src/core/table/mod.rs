@@ -29,8 +29,8 @@ use crate::core::key::KeySet;
 use crate::core::moment::Moment;
 use crate::core::owner::Owner;
 use crate::core::ticket::Ticket;
-pub use inspect::LockView;
 use evaluate::FollowUp;
+pub use inspect::LockView;
 use slot::Slot;
 
 /// Whoever the answers of a request go to; a number that only the table's user can read.
@@ -48,7 +48,10 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { waiters_per_key_max: 100_000, waiters_max: 1_000_000 }
+        Limits {
+            waiters_per_key_max: 100_000,
+            waiters_max: 1_000_000,
+        }
     }
 }
 
@@ -174,7 +177,11 @@ pub struct Table {
 impl Table {
     /// An empty table.
     pub fn new(ownerless: Ownerless, limits: Limits) -> Self {
-        Table { ownerless, limits, ..Table::default() }
+        Table {
+            ownerless,
+            limits,
+            ..Table::default()
+        }
     }
 
     /// Asks for all keys of `request`. An empty set is granted.
@@ -188,7 +195,13 @@ impl Table {
         out: &mut Vec<Effect>,
     ) -> Result<Verdict, RequestError> {
         self.tick(now, out);
-        let Request { ticket, client, keys, claim, patience } = request;
+        let Request {
+            ticket,
+            client,
+            keys,
+            claim,
+            patience,
+        } = request;
         let Some(blocked) = self.first_blocked(&keys, &claim) else {
             self.hold(now, ticket, client, keys, &claim);
             self.follow_up(now, out);
@@ -201,14 +214,24 @@ impl Table {
             Patience::Forever => None,
         };
         self.check_limits(&keys)?;
-        self.enqueue(ticket, Waiter { client, keys, claim, deadline });
+        self.enqueue(
+            ticket,
+            Waiter {
+                client,
+                keys,
+                claim,
+                deadline,
+            },
+        );
         Ok(Verdict::Queued)
     }
 
     /// Ends the job of `ticket` and frees what it still holds. False when it lost a key before, or does not exist.
     pub fn finish(&mut self, now: Moment, ticket: Ticket, out: &mut Vec<Effect>) -> bool {
         self.tick(now, out);
-        let Some(job) = self.jobs.remove(&ticket) else { return false };
+        let Some(job) = self.jobs.remove(&ticket) else {
+            return false;
+        };
         let owner = Owner::Job(ticket);
         for key in &job.keys {
             self.vacate_if(key, |holder| holder.owner == owner);
@@ -223,8 +246,9 @@ impl Table {
         let open = self.ownerless == Ownerless::Open;
         let mut all = true;
         for key in keys {
-            let freed = self
-                .vacate_if(key, |holder| holder.owner == *owner || (open && holder.owner == Owner::Anyone));
+            let freed = self.vacate_if(key, |holder| {
+                holder.owner == *owner || (open && holder.owner == Owner::Anyone)
+            });
             match freed {
                 Some(holder) => self.tell_lost(&holder, key, out),
                 None => all = false,
@@ -237,7 +261,11 @@ impl Table {
     /// Frees every lock of `owner`, or every lock there is. Whoever waits goes on waiting, or is granted.
     pub fn release_all(&mut self, now: Moment, owner: Option<&Owner>, out: &mut Vec<Effect>) {
         self.tick(now, out);
-        self.vacate_all(now, |holder| owner.is_none_or(|owner| holder.owner == *owner), out);
+        self.vacate_all(
+            now,
+            |holder| owner.is_none_or(|owner| holder.owner == *owner),
+            out,
+        );
     }
 
     /// Ends the wait of `ticket`; a lock that it was granted is given back. For a caller that has gone.
@@ -252,19 +280,36 @@ impl Table {
         }
     }
 
-    /// Ends everything of `client`: its waiters leave, its jobs end. Locks that it acquired belong to their owners
-    /// and stay.
-    pub fn leave(&mut self, now: Moment, client: Client, out: &mut Vec<Effect>) {
+    /// Takes every waiter of `client` out of its queues and says which these were. Its jobs go on.
+    pub fn leave_queues(&mut self, now: Moment, client: Client, out: &mut Vec<Effect>) -> Vec<Ticket> {
         self.tick(now, out);
-        let waiting: Vec<Ticket> =
-            self.waiters.iter().filter(|(_, w)| w.client == client).map(|(ticket, _)| *ticket).collect();
-        let running: Vec<Ticket> =
-            self.jobs.iter().filter(|(_, job)| job.client == client).map(|(ticket, _)| *ticket).collect();
-        // All of its waiters go before anything is freed: none of them may be granted on the way out.
-        let left: Vec<Waiter> = waiting.into_iter().filter_map(|ticket| self.dequeue(ticket)).collect();
+        let waiting: Vec<Ticket> = self
+            .waiters
+            .iter()
+            .filter(|(_, w)| w.client == client)
+            .map(|(ticket, _)| *ticket)
+            .collect();
+        // All of them go before anyone is looked at: none may be granted on the way out.
+        let left: Vec<Waiter> = waiting
+            .iter()
+            .filter_map(|ticket| self.dequeue(*ticket))
+            .collect();
         for waiter in left {
             self.evaluate(now, waiter.keys.as_slice(), out);
         }
+        waiting
+    }
+
+    /// Ends everything of `client`: its waiters leave, its jobs end. Locks that it acquired belong to their owners
+    /// and stay.
+    pub fn leave(&mut self, now: Moment, client: Client, out: &mut Vec<Effect>) {
+        self.leave_queues(now, client, out);
+        let running: Vec<Ticket> = self
+            .jobs
+            .iter()
+            .filter(|(_, job)| job.client == client)
+            .map(|(ticket, _)| *ticket)
+            .collect();
         for ticket in running {
             self.finish(now, ticket, out);
         }
@@ -289,22 +334,36 @@ impl Table {
     }
 
     fn time_out(&mut self, now: Moment, ticket: Ticket, out: &mut Vec<Effect>) {
-        let Some(waiter) = self.dequeue(ticket) else { return };
+        let Some(waiter) = self.dequeue(ticket) else {
+            return;
+        };
         let blocked = self.first_blocked(&waiter.keys, &waiter.claim);
         self.evaluate(now, waiter.keys.as_slice(), out);
         // A waiter is never left grantable, so one of its keys was blocked; if not, the first names it well enough.
         if let Some(key) = blocked.or_else(|| waiter.keys.iter().next().cloned()) {
-            out.push(Effect { client: waiter.client, ticket, change: Change::TimedOut(key) });
+            out.push(Effect {
+                client: waiter.client,
+                ticket,
+                change: Change::TimedOut(key),
+            });
         }
     }
 
     fn check_limits(&self, keys: &KeySet) -> Result<(), RequestError> {
         if self.waiters.len() >= self.limits.waiters_max {
-            return Err(RequestError::Waiters { max: self.limits.waiters_max });
+            return Err(RequestError::Waiters {
+                max: self.limits.waiters_max,
+            });
         }
         let max = self.limits.waiters_per_key_max;
-        match keys.iter().find(|key| self.slots.get(*key).is_some_and(|slot| slot.queue.len() >= max)) {
-            Some(key) => Err(RequestError::WaitersPerKey { key: key.to_string(), max }),
+        match keys
+            .iter()
+            .find(|key| self.slots.get(*key).is_some_and(|slot| slot.queue.len() >= max))
+        {
+            Some(key) => Err(RequestError::WaitersPerKey {
+                key: key.to_string(),
+                max,
+            }),
             None => Ok(()),
         }
     }

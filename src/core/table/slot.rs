@@ -70,7 +70,11 @@ impl Table {
         let before = slot.holder.as_ref();
         let old_expiry = before.and_then(|holder| holder.expires_at);
         let grant = before.map_or(grant, |holder| holder.grant);
-        slot.holder = Some(Holder { owner, grant, expires_at });
+        slot.holder = Some(Holder {
+            owner,
+            grant,
+            expires_at,
+        });
         if let Some(at) = old_expiry {
             self.expiries.remove(&(at, Arc::clone(key)));
         }
@@ -101,8 +105,12 @@ impl Table {
         out: &mut Vec<Effect>,
     ) {
         let held = |slot: &Slot| slot.holder.as_ref().is_some_and(&condition);
-        let keys: Vec<Arc<str>> =
-            self.slots.iter().filter(|(_, slot)| held(slot)).map(|(key, _)| Arc::clone(key)).collect();
+        let keys: Vec<Arc<str>> = self
+            .slots
+            .iter()
+            .filter(|(_, slot)| held(slot))
+            .map(|(key, _)| Arc::clone(key))
+            .collect();
         for key in &keys {
             if let Some(holder) = self.vacate_if(key, |_| true) {
                 self.tell_lost(&holder, key, out);
@@ -114,16 +122,28 @@ impl Table {
     /// Tells a job, once, that somebody else took `key` from it.
     pub(super) fn tell_lost(&mut self, holder: &Holder, key: &Arc<str>, out: &mut Vec<Effect>) {
         let Owner::Job(ticket) = holder.owner else { return };
-        if let Some(Job { client, lost: lost @ false, .. }) = self.jobs.get_mut(&ticket) {
+        if let Some(Job {
+            client,
+            lost: lost @ false,
+            ..
+        }) = self.jobs.get_mut(&ticket)
+        {
             *lost = true;
-            out.push(Effect { client: *client, ticket, change: Change::Lost(Arc::clone(key)) });
+            out.push(Effect {
+                client: *client,
+                ticket,
+                change: Change::Lost(Arc::clone(key)),
+            });
         }
     }
 }
 
 fn named(claim: &Claim) -> Option<&str> {
     match claim {
-        Claim::Lock { owner: Owner::Named(name), .. } => Some(name),
+        Claim::Lock {
+            owner: Owner::Named(name),
+            ..
+        } => Some(name),
         _ => None,
     }
 }

@@ -1,0 +1,107 @@
+// One scenario in one group of contestants: opens their processes, warms them up, then lets them take turns, so that
+// whatever else the machine does meets all of them alike.
+import { Participant } from "./participant.mjs";
+
+/**
+ * @typedef {object} Round
+ * @property {number} value what the scenario measures, less is better
+ * @property {import('../workloads/measured.mjs').Cost} cost of all processes of the contestant
+ * @property {import('./redis-probe.mjs').ServerCost | null} server
+ * @property {number[]} [samples] single observations behind `value`, for distributions
+ * @property {Record<string, number>} [extra] further numbers of the scenario's own
+ */
+
+/**
+ * @param {object} heat
+ * @param {import('../scenarios/index.mjs').Scenario} heat.scenario
+ * @param {import('../contestants/index.mjs').Contestant[]} heat.entrants
+ * @param {object} surroundings {size, redisUrl, probe, onStep}
+ * @returns {Promise<{contestant, rounds: Round[], error: string | null}[]>}
+ */
+export async function runHeat({ scenario, entrants }, surroundings) {
+  const lanes = entrants.map((contestant) => ({
+    contestant,
+    processes: [],
+    rounds: [],
+    error: null,
+    plan: undefined,
+  }));
+  try {
+    await Promise.all(
+      lanes.map((lane) => attempt(lane, scenario, surroundings, () => lineUp(lane, scenario, surroundings))),
+    );
+    for (const lane of lanes) {
+      await attempt(lane, scenario, surroundings, async () => {
+        lane.plan = await scenario.warmUp(lane.processes, surroundings.size);
+      });
+    }
+    for (let round = 0; round < roundsOf(scenario, surroundings.size); round++) {
+      for (const lane of inTurn(lanes, round)) {
+        await attempt(lane, scenario, surroundings, () => takeRound(lane, scenario, round, surroundings));
+      }
+    }
+  } finally {
+    await Promise.all(lanes.flatMap(({ processes }) => processes.map((process) => process.stop())));
+  }
+  return lanes.map(({ contestant, rounds, error }) => ({ contestant, rounds, error }));
+}
+
+/** Steps of a heat, as `onStep` counts them. */
+export function stepsOf({ scenario, entrants }, size) {
+  return entrants.length * (2 + roundsOf(scenario, size));
+}
+
+function roundsOf(scenario, size) {
+  return Math.min(size.rounds, scenario.roundsMax ?? Infinity);
+}
+
+// Each round begins with another contestant, so that none always follows the same one.
+function inTurn(lanes, round) {
+  const first = round % lanes.length;
+  return [...lanes.slice(first), ...lanes.slice(0, first)];
+}
+
+async function lineUp(lane, scenario, { redisUrl }) {
+  const opened = await Promise.allSettled(
+    Array.from({ length: scenario.processes ?? 1 }, () => Participant.open(lane.contestant, redisUrl)),
+  );
+  lane.processes = opened.filter(({ status }) => status === "fulfilled").map(({ value }) => value);
+  const failed = opened.find(({ status }) => status === "rejected");
+  if (failed) throw failed.reason;
+}
+
+async function takeRound(lane, scenario, number, { size, probe }) {
+  const turn = () => scenario.round(lane.processes, { plan: lane.plan, number, size });
+  if (lane.contestant.group === "memory") {
+    lane.rounds.push({ ...(await turn()), server: null });
+    return;
+  }
+  const before = await probe.read();
+  const round = await turn();
+  lane.rounds.push({ ...round, server: await probe.since(before) });
+}
+
+// A contestant that fails or does not finish drops out; the others go on.
+async function attempt(lane, scenario, { size, onStep }, step) {
+  if (lane.error === null) {
+    try {
+      await within(scenario.roundLimitMs ?? size.roundLimitMs, step());
+    } catch (error) {
+      lane.error = error.message;
+      await Promise.all(lane.processes.map((process) => process.stop()));
+    }
+  }
+  onStep();
+}
+
+async function within(limitMs, promise) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`not done within ${limitMs / 1000} s`)), limitMs);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,80 @@
+import { createRequire } from "node:module";
+
+const { Redis } = createRequire(import.meta.url)("ioredis");
+
+/**
+ * @typedef {object} ServerCost what a Redis server did between two readings, the readings themselves left out
+ * @property {number} commands that it ran, those inside scripts included
+ * @property {number} cpuUs
+ * @property {number} bytes received and sent
+ * @property {number} keys how many more it holds
+ * @property {Record<string, number>} byCommand how often it ran each
+ */
+
+/** Reads the server's own counters over a connection of its own. */
+export class RedisProbe {
+  #client;
+
+  static async open(url) {
+    const client = new Redis(url, { lazyConnect: true });
+    await client.connect();
+    return new RedisProbe(client);
+  }
+
+  constructor(client) {
+    this.#client = client;
+  }
+
+  /** @returns an opaque reading for `since` */
+  async read() {
+    const text = await this.#client.info("all");
+    const field = (name) => Number(new RegExp(`^${name}:(.*)`, "m").exec(text)?.[1] ?? 0);
+    return {
+      calls: Object.fromEntries(callCounts(text)),
+      cpuUs: (field("used_cpu_user") + field("used_cpu_sys")) * 1e6,
+      bytes: field("total_net_input_bytes") + field("total_net_output_bytes"),
+      keys: Number(/^db0:keys=(\d+)/m.exec(text)?.[1] ?? 0),
+      replyBytes: Buffer.byteLength(text),
+    };
+  }
+
+  /**
+   * What the server did since an earlier reading.
+   * @returns {Promise<ServerCost>}
+   */
+  async since(earlier) {
+    const now = await this.read();
+    const byCommand = {};
+    for (const [name, calls] of Object.entries(now.calls)) {
+      const more = calls - (earlier.calls[name] ?? 0);
+      if (more > 0 && name !== "info") byCommand[name] = more;
+    }
+    return {
+      commands: Object.values(byCommand).reduce((sum, calls) => sum + calls, 0),
+      cpuUs: now.cpuUs - earlier.cpuUs,
+      bytes: Math.max(0, now.bytes - earlier.bytes - earlier.replyBytes),
+      keys: now.keys - earlier.keys,
+      byCommand,
+    };
+  }
+
+  /** Empties the server: what a contestant that was stopped left behind must not block its next heat. */
+  async empty() {
+    await this.#client.flushall();
+  }
+
+  /** "Redis 7.0.15", "Valkey 8.0.1" */
+  async version() {
+    const text = await this.#client.info("server");
+    const valkey = /^valkey_version:(\S+)/m.exec(text)?.[1];
+    return valkey ? `Valkey ${valkey}` : `Redis ${/^redis_version:(\S+)/m.exec(text)?.[1]}`;
+  }
+
+  close() {
+    this.#client.disconnect();
+  }
+}
+
+function callCounts(info) {
+  return [...info.matchAll(/^cmdstat_([^:]+):calls=(\d+)/gm)].map(([, name, calls]) => [name, Number(calls)]);
+}

@@ -1,0 +1,54 @@
+import { parseArgs } from "node:util";
+
+export const usage = `Usage: npm run bench -- [options]
+
+  --quick             fewer and shorter rounds, without the Node peers: about three minutes
+  --only <substring>  only heats whose name ("memory/execute-64-wide", "redis/hot-key-1000-waiters", ...) holds it; may be repeated
+  --rounds <n>        measured rounds per contestant (default 9, quick 3)
+  --no-build          measures the addon as it is built now, or goes without it where there is none
+  --json <file>       also write the results to this file
+  --help              this text
+
+A full run writes benchmark/results/<date>-<commit>.json, a quick one adds "-quick" to the name;
+a run with --only writes a file only where --json asks for it.`;
+
+/** Which share of the full work a run does. Rounds of a throughput scenario are sized by time, the others by count. */
+const full = { rounds: 9, roundMs: 500, handovers: 10, churnOperations: 1_000_000, roundLimitMs: 90_000 };
+const quick = { rounds: 3, roundMs: 150, handovers: 6, churnOperations: 200_000, roundLimitMs: 30_000 };
+
+/**
+ * Reads the command line.
+ * @throws TypeError when a flag is unknown or `--rounds` is not a whole number from 1 to 1000.
+ */
+export function readOptions(argv) {
+  const { values } = parseArgs({
+    args: argv,
+    options: {
+      quick: { type: "boolean", default: false },
+      only: { type: "string", multiple: true, default: [] },
+      rounds: { type: "string" },
+      json: { type: "string" },
+      "no-build": { type: "boolean", default: false },
+      help: { type: "boolean", default: false },
+    },
+  });
+  const size = values.quick ? quick : full;
+  return {
+    help: values.help,
+    quick: values.quick,
+    only: values.only,
+    json: values.json ?? null,
+    peers: !values.quick,
+    build: !values["no-build"],
+    size: { ...size, rounds: readRounds(values.rounds) ?? size.rounds },
+  };
+}
+
+function readRounds(text) {
+  if (text === undefined) return null;
+  const rounds = Number(text);
+  if (!Number.isInteger(rounds) || rounds < 1 || rounds > 1000) {
+    throw new TypeError(`--rounds takes a whole number from 1 to 1000, not "${text}"`);
+  }
+  return rounds;
+}

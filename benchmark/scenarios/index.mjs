@@ -1,0 +1,23 @@
+import { churnScenarios } from "./churn.mjs";
+import { handoverScenarios } from "./handover.mjs";
+import { hotKeyScenarios } from "./hot-key.mjs";
+import { throughputScenarios } from "./throughput.mjs";
+
+/**
+ * @typedef {object} Scenario
+ * @property {string} id unique
+ * @property {string} title as the tables show it
+ * @property {string} unit of the value that it measures; less is better
+ * @property {('memory' | 'redis')[]} groups which contestants take part
+ * @property {number} [processes] of each contestant, default 1
+ * @property {boolean} [needsKeySets] leaves out contestants that take one key at a time
+ * @property {boolean} [withoutPeers] leaves out the peers
+ * @property {boolean} [withoutRatio] whether a ratio of two values would say nothing
+ * @property {number} [roundsMax] fewer rounds than asked for
+ * @property {number} [roundLimitMs] how long one round may take, where not as long as the run's size says
+ * @property {(processes: Participant[], size) => Promise<any>} warmUp what it returns is the rounds' `plan`
+ * @property {(processes: Participant[], {plan, number, size}) => Promise<Round>} round
+ */
+
+/** @type {Scenario[]} */
+export const scenarios = [...throughputScenarios, ...hotKeyScenarios, ...handoverScenarios, ...churnScenarios];

@@ -1,0 +1,33 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { measured, nowNs } from "./measured.mjs";
+
+const patienceSeconds = 60;
+
+/**
+ * Holds a key for `holdMs` and gives it back. Emits "held" once it has it.
+ * @returns cost, and when the job ended, in ns
+ */
+export async function hold(locks, { key, holdMs }, emit) {
+  let ended;
+  const job = async () => {
+    emit("held");
+    await sleep(holdMs);
+    ended = nowNs();
+  };
+  const cost = await measured(1, () => locks.execute(key, job, { timeout: patienceSeconds }));
+  return { ...cost, ended };
+}
+
+/**
+ * Asks for a key that another process holds.
+ * @returns cost, and when it asked and when its job began, in ns
+ */
+export async function waitFor(locks, { key }) {
+  const asked = nowNs();
+  let began;
+  const job = async () => {
+    began = nowNs();
+  };
+  const cost = await measured(1, () => locks.execute(key, job, { timeout: patienceSeconds }));
+  return { ...cost, asked, began };
+}

@@ -1,0 +1,140 @@
+/**
+ * What one `Locks` and its leases share: the addon's client, the pump, and the words to speak in.
+ */
+
+import { setTimeout } from "node:timers";
+
+import { loadAddon, type NativeLocks, type NativeOptions } from "./addon.js";
+import { AbortWatch } from "./abort.js";
+import { Outcome, sharedCompletions, type Completion, type Completions } from "./completions.js";
+import type { Embedding } from "./embedding.js";
+import { fromNative, internal, invalidArgument, toLockError } from "./errors.js";
+
+export class Client {
+  readonly native: NativeLocks;
+  readonly completions: Completions = sharedCompletions();
+  readonly embedding: Embedding;
+  /** How the owner id of every job of this process begins. */
+  readonly ownerPrefix: string;
+  /** Calls of `execute` that have not ended. */
+  #jobs = 0;
+  #onIdle: (() => void) | undefined;
+
+  /** @throws LockError `INVALID_OPTION`, or `INTERNAL` where the addon does not load */
+  constructor(options: NativeOptions, embedding: Embedding) {
+    this.embedding = embedding;
+    const { NativeLocks } = loadAddon();
+    try {
+      this.native = new NativeLocks(this.completions.mailbox, options);
+    } catch (thrown) {
+      throw toLockError(thrown);
+    }
+    this.ownerPrefix = this.native.ownerPrefix;
+  }
+
+  /** What a caller is shown for anything thrown on its way into the addon. */
+  present(thrown: unknown): Error {
+    return this.embedding.present(toLockError(thrown));
+  }
+
+  /** What a caller is shown for a completion other than the one it hoped for. */
+  failure(completion: Completion): Error {
+    const { outcome, detail } = completion;
+    return this.embedding.present(
+      detail === null ? internal(`The locking addon answered with the unexpected outcome ${outcome}`) : fromNative(detail),
+    );
+  }
+
+  /**
+   * The completion of `ticket`, which must have this outcome.
+   *
+   * @throws what {@link failure} makes of any other
+   */
+  async expect(ticket: number, outcome: number): Promise<Completion> {
+    const completion = await this.completions.wait(ticket);
+    if (completion.outcome !== outcome) {
+      throw this.failure(completion);
+    }
+    return completion;
+  }
+
+  /**
+   * The answer of the addon's `release` or `releaseAll`: whether everything was released.
+   *
+   * @throws what {@link failure} makes of a failed one
+   */
+  async released(answer: number): Promise<boolean> {
+    if (answer < 0) {
+      const { value } = await this.expect(-answer, Outcome.Released);
+      return value === 1;
+    }
+    return this.settle(answer);
+  }
+
+  /** The addon's answer to giving something back at once: whether it was held until now. Passes on whom that served. */
+  settle(answer: number): boolean {
+    if ((answer & 2) !== 0) {
+      this.completions.drain();
+    }
+    return (answer & 1) !== 0;
+  }
+
+  /** The completion of `ticket`, or the signal's reason as a rejection, with the request taken back. */
+  async waitUnlessAborted(ticket: number, signal: AbortSignal): Promise<Completion> {
+    const completion = this.completions.wait(ticket);
+    const watch = this.watchSignal(signal, (reason) => this.withdraw(ticket, reason));
+    try {
+      return await completion;
+    } finally {
+      watch?.stop();
+    }
+  }
+
+  /** Watches a caller's signal. One that cannot be listened to counts as aborted, by the error that says so. */
+  watchSignal(signal: AbortSignal, onAbort: (reason: unknown) => void): AbortWatch | undefined {
+    try {
+      return new AbortWatch(signal, onAbort);
+    } catch (cause) {
+      onAbort(this.present(invalidArgument("signal", "an AbortSignal", "one that cannot be listened to", { cause })));
+      return undefined;
+    }
+  }
+
+  /** Takes back the request of `ticket`, if it waits, and rejects its promise. */
+  withdraw(ticket: number, reason: unknown): void {
+    if (!this.completions.withdraw(ticket, reason)) {
+      return;
+    }
+    try {
+      this.native.cancel(ticket);
+    } catch (thrown) {
+      // The caller has its answer; that a grant may come to nobody is for whoever watches over the process.
+      this.embedding.unreleased(toLockError(thrown));
+    }
+  }
+
+  jobBegins(): void {
+    this.#jobs += 1;
+  }
+
+  jobEnds(): void {
+    this.#jobs -= 1;
+    if (this.#jobs === 0) {
+      this.#onIdle?.();
+    }
+  }
+
+  /** Resolves when no `execute` is under way, or after `graceMs`. Keeps the process alive until then. */
+  idle(graceMs: number): Promise<void> {
+    if (this.#jobs === 0) {
+      return Promise.resolve();
+    }
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, graceMs);
+      this.#onIdle = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+}

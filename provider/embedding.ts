@@ -1,0 +1,34 @@
+/**
+ * How `Locks` speaks to what it is built into: plain Node.js by default, Medusa in this package's provider.
+ */
+
+import type { LockError } from "./errors.js";
+
+export interface Embedding {
+  /** The error that a caller is shown for `error`. Called once for each; must not throw. */
+  present(error: LockError): Error;
+  /** A job has lost its lock. Its caller is told as well, by a rejection. */
+  lost(error: LockError): void;
+  /** A job ended well under its lock, which then could not be given back: it stays until its lease runs out. */
+  unreleased(error: LockError): void;
+  /** Options were given that have no effect. */
+  ignored(options: readonly string[]): void;
+}
+
+/** The sentence for {@link Embedding.ignored}. */
+export function ignoredOptions(options: readonly string[]): string {
+  return `These locking options are unknown or not supported, and have no effect: ${options.join(", ")}`;
+}
+
+/** Errors as they are; whatever no caller is told of becomes a warning of the process. */
+export const plainEmbedding: Embedding = {
+  present: (error) => error,
+  lost: () => undefined,
+  unreleased: (error) => {
+    const message = `A lock could not be released and stays until its lease runs out: ${error.message}`;
+    process.emitWarning(message, { type: "LockWarning", code: error.code });
+  },
+  ignored: (options) => {
+    process.emitWarning(ignoredOptions(options), { type: "LockWarning", code: "INVALID_OPTION" });
+  },
+};

@@ -1,0 +1,188 @@
+/**
+ * One `execute`, from the addon's first answer until its keys are given back.
+ *
+ * Invariants: the job starts only under a grant, and never before `execute` has returned; whatever was granted is
+ * finished exactly once, however the job ends; nothing of it stays in the pump, and no listener on the caller's signal.
+ */
+
+import type { AbortWatch } from "./abort.js";
+import type { Client } from "./client.js";
+import { Outcome, type Completion, type LossListener } from "./completions.js";
+import { fromNative, lockLost, LockError, toLockError, type NativeFailure } from "./errors.js";
+import type { HeldLock, Job } from "./types.js";
+
+export class Lease implements LossListener {
+  readonly client: Client;
+  readonly #keys: string[];
+  readonly #ticket: number;
+  readonly #signal: AbortSignal | undefined;
+  /** The fencing token; 0 until granted. */
+  #token: number;
+  #watch: AbortWatch | undefined;
+  #detached = false;
+  /** The job's; absent until it starts. */
+  #controller: AbortController | undefined;
+  /** The caller gave up before the job started. */
+  #abandoned: { readonly reason: unknown } | undefined;
+  /** The lock was lost: what happened, and how the caller is shown it. */
+  #loss: { readonly error: LockError; readonly shown: Error } | undefined;
+
+  /** `answer` is the addon's to `execute`: granted above 0, pending below. */
+  constructor(client: Client, keys: string | string[], answer: number, signal: AbortSignal | undefined) {
+    this.client = client;
+    this.#keys = typeof keys === "string" ? [keys] : keys;
+    this.#ticket = Math.abs(answer);
+    this.#token = answer > 0 ? answer : 0;
+    this.#signal = signal;
+    client.jobBegins();
+    client.completions.watch(this.#ticket, this);
+  }
+
+  /**
+   * Waits for the grant, runs `job`, gives back. To be called in the same turn as the constructor.
+   *
+   * One function, for each asynchronous one costs as much as the addon's whole part of an uncontended `execute`.
+   */
+  async run<T>(job: Job<T>): Promise<T> {
+    try {
+      // Also where the grant came at once: the caller must have its promise before its job runs.
+      this.#accept(await this.#ask());
+      if (this.#abandoned !== undefined || this.#loss !== undefined) {
+        return await this.#giveBackUnused();
+      }
+      let result: T | undefined;
+      let failure: { readonly thrown: unknown } | undefined;
+      this.#controller = new AbortController();
+      try {
+        result = await job(this.#controller.signal, this.#held());
+      } catch (thrown) {
+        failure = { thrown };
+      }
+      const finishing = this.#finish();
+      if (finishing !== undefined) {
+        await finishing;
+      }
+      this.#throwLoss(failure);
+      if (failure !== undefined) {
+        throw failure.thrown;
+      }
+      return result as T;
+    } finally {
+      this.#detach();
+      this.client.jobEnds();
+    }
+  }
+
+  /** The lock is gone. Only marks it: the signal aborts in a microtask, after the whole batch has been seen. */
+  lose({ message, key }: NativeFailure): void {
+    if (this.#loss !== undefined) {
+      return;
+    }
+    const error = new LockError("LOCK_LOST", message, { key });
+    const shown = this.client.embedding.present(error);
+    this.#loss = { error, shown };
+    queueMicrotask(() => {
+      this.#controller?.abort(shown);
+      this.client.embedding.lost(error);
+    });
+  }
+
+  /** Starts what there is to wait for: the grant, if it did not come at once, and the caller's signal meanwhile. */
+  #ask(): Promise<Completion> | undefined {
+    const granted = this.#token === 0 ? this.client.completions.wait(this.#ticket) : undefined;
+    if (this.#signal !== undefined) {
+      this.#watch = this.client.watchSignal(this.#signal, (reason) => this.#abort(reason));
+    }
+    return granted;
+  }
+
+  #accept(completion: Completion | undefined): void {
+    if (completion === undefined) {
+      return;
+    }
+    if (completion.outcome !== Outcome.Granted) {
+      throw this.client.failure(completion);
+    }
+    this.#token = completion.value;
+  }
+
+  #held(): HeldLock {
+    // A plain object: an accessor that makes the id only when it is read costs three times as much as the id, and a
+    // prototype's accessor would be missing from `{...lock}`.
+    const ownerId = `${this.client.ownerPrefix}${this.#ticket}#${this.#token}`;
+    return { keys: this.#keys, ownerId, fencingToken: this.#token };
+  }
+
+  async #giveBackUnused(): Promise<never> {
+    await this.#finish();
+    throw this.#abandoned === undefined ? this.#loss?.shown : this.#abandoned.reason;
+  }
+
+  /** Gives the keys back, and marks the loss if they were no longer held. A promise only where that takes a while. */
+  #finish(): Promise<void> | undefined {
+    // First: from here on, the ticket waits for something else than a grant.
+    this.#detach();
+    try {
+      const answer = this.client.native.finish(this.#ticket);
+      if (answer < 0) {
+        return this.#finished();
+      }
+      if (!this.client.settle(answer)) {
+        this.lose(lockLost(this.#keys));
+      }
+    } catch (thrown) {
+      this.#finishFailed(toLockError(thrown));
+    }
+    return undefined;
+  }
+
+  async #finished(): Promise<void> {
+    const { outcome, value, detail } = await this.client.completions.wait(this.#ticket);
+    if (outcome !== Outcome.Finished) {
+      this.#finishFailed(fromNative(detail ?? { code: "INTERNAL", message: `Unexpected outcome ${outcome}` }));
+    } else if (value === 0) {
+      this.lose(lockLost(this.#keys));
+    }
+  }
+
+  /** The keys could not be given back. The job's result stands, unless its lock was gone before it ended. */
+  #finishFailed(error: LockError): void {
+    if (error.code === "LOCK_LOST" || error.code === "CLOSED") {
+      this.lose(error);
+    } else {
+      this.client.embedding.unreleased(error);
+    }
+  }
+
+  /** The caller's signal aborted. Once the job runs, it decides what to make of that, and the lock is held meanwhile. */
+  #abort(reason: unknown): void {
+    if (this.#controller !== undefined) {
+      this.#controller.abort(reason);
+      return;
+    }
+    this.#abandoned = { reason };
+    this.client.withdraw(this.#ticket, reason);
+  }
+
+  #throwLoss(failure: { readonly thrown: unknown } | undefined): void {
+    if (this.#loss === undefined) {
+      return;
+    }
+    const { error, shown } = this.#loss;
+    if (failure === undefined || failure.thrown === shown) {
+      throw shown;
+    }
+    // A new error: the job's own often leads back to the signal's reason by its `cause`, and must not in a circle.
+    const { code, message, key } = error;
+    throw this.client.embedding.present(new LockError(code, message, { key, cause: failure.thrown }));
+  }
+
+  #detach(): void {
+    if (this.#detached) {
+      return;
+    }
+    this.#detached = true;
+    this.#watch?.stop();
+    this.client.completions.unwatch(this.#ticket);
+  }
+}

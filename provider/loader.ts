@@ -1,0 +1,114 @@
+/**
+ * What happens when Medusa loads the provider: the options are checked and registered, and Redis is looked for once.
+ *
+ * Medusa loads providers up to four times in one process (`db:migrate`) and uses one of them at most, so nothing of
+ * what is opened here outlives the loading. Redis being away is no reason not to start: it may be back by the time of
+ * the first lock.
+ */
+
+import { setTimeout } from "node:timers";
+
+import { asValue } from "@medusajs/framework/awilix";
+import type { Logger, MedusaContainer } from "@medusajs/framework/types";
+
+import { loadAddon } from "./addon.js";
+import { ignoredOptions, plainEmbedding, type Embedding } from "./embedding.js";
+import { toLockError } from "./errors.js";
+import { Locks } from "./locks.js";
+import { toMedusaError } from "./medusa-errors.js";
+import { readOptions, type LocksOptions, type Settings } from "./options.js";
+import { OPTIONS_REGISTRATION } from "./registration.js";
+
+/** What Medusa passes. */
+export interface LoaderArguments {
+  readonly container: MedusaContainer;
+  /** The provider's options; where it has none, the Locking Module's. */
+  readonly options?: Record<string, unknown> | undefined;
+  /** The Locking Module's options; absent where the provider has none. */
+  readonly moduleOptions?: Record<string, unknown> | undefined;
+  readonly logger?: Logger | undefined;
+}
+
+type Log = Pick<Logger, "info" | "warn" | "error">;
+
+const PROVIDER = '"locking-native" provider';
+
+/** How long Redis may take to answer, in milliseconds, before the store starts without having heard of it. */
+const PROBE_MS = 2000;
+
+/** How long the probe may take to let go of its connection, in milliseconds. */
+const PROBE_CLOSE_MS = 500;
+
+/** The key that the probe looks up. */
+const PROBE_KEY = "locking-native-probe";
+
+/** @throws MedusaError `invalid_data`: an option is bad; `unexpected_state`: no binary loads on this machine */
+export async function lockingNativeLoader(args: LoaderArguments): Promise<void> {
+  const options = providerOptions(args);
+  const { settings, ignored } = check(options);
+  const log: Log | undefined = args.logger;
+  if (ignored.length > 0) {
+    log?.warn(`${ignoredOptions(ignored)} (${PROVIDER})`);
+  }
+  args.container.register({ [OPTIONS_REGISTRATION]: asValue(options) });
+  if (settings.server !== undefined) {
+    await probe(options, settings.server, log);
+  } else if ("redisUrl" in options) {
+    log?.warn(`The option "redisUrl" of the ${PROVIDER} has no value: its locks hold within this process only`);
+  }
+}
+
+function providerOptions({ options = {}, moduleOptions }: LoaderArguments): LocksOptions {
+  const areTheModules = moduleOptions === undefined && "providers" in options;
+  return areTheModules ? {} : options;
+}
+
+function check(options: LocksOptions): { settings: Settings; ignored: readonly string[] } {
+  try {
+    loadAddon();
+    return readOptions(options);
+  } catch (thrown) {
+    throw toMedusaError(toLockError(thrown));
+  }
+}
+
+async function probe(options: LocksOptions, server: string, log: Log | undefined): Promise<void> {
+  // The loader has warned of them already.
+  const embedding: Embedding = { ...plainEmbedding, ignored: () => undefined };
+  const locks = open(options, embedding);
+  try {
+    await within(PROBE_MS, locks.inspect(PROBE_KEY));
+    log?.info(`Connection to Redis in ${PROVIDER} established (${server})`);
+  } catch (thrown) {
+    log?.error(
+      `Redis at ${server} cannot be reached by the ${PROVIDER} yet: ${toLockError(thrown).message}. ` +
+        `It keeps trying; calls that need a lock fail meanwhile`,
+    );
+  }
+  try {
+    await within(PROBE_CLOSE_MS, locks.close());
+  } catch (thrown) {
+    log?.warn(`The ${PROVIDER} could not close its first connection to Redis: ${toLockError(thrown).message}`);
+  }
+}
+
+function open(options: LocksOptions, embedding: Embedding): Locks {
+  try {
+    return new Locks(options, embedding);
+  } catch (thrown) {
+    throw toMedusaError(toLockError(thrown));
+  }
+}
+
+/** What `promise` comes to, or an error when that takes longer. */
+async function within<T>(limitMs: number, promise: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const limit = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(new Error(`no answer within ${limitMs} ms`)), limitMs);
+  });
+  try {
+    return await Promise.race([promise, limit]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,222 @@
+/**
+ * The class that users of this package call, with or without Medusa.
+ */
+
+import { checkJob, readAcquireArgs, readExecuteArgs, readKeys, readOwnerArgs } from "./arguments.js";
+import { abortReason } from "./abort.js";
+import { Client } from "./client.js";
+import { Outcome } from "./completions.js";
+import { plainEmbedding, type Embedding } from "./embedding.js";
+import { closed, lockHeld, lockLostByClosing, lockTimedOut } from "./errors.js";
+import { closeAtExit, closedAlready } from "./exit.js";
+import { Lease } from "./lease.js";
+import { readOptions, type LocksOptions, type Settings } from "./options.js";
+import type { AcquireArgs, ExecuteArgs, Job, LockInfo, LockStats, OwnerArgs } from "./types.js";
+
+/** The addon's `waitMs` for a wait without end. */
+const FOREVER = -1;
+
+/**
+ * Locks on sets of keys: within this process, or, with `redisUrl`, across all processes that use the same Redis.
+ *
+ * Keys are non-empty strings of at most 1024 bytes of UTF-8, at most 1000 different ones in a call. A set is taken as a
+ * whole or not at all. Whoever waits is served in the order of arrival. Every method rejects with a {@link LockError},
+ * `execute` also with whatever its job or the caller's signal says.
+ */
+export class Locks {
+  readonly #client: Client;
+  readonly #settings: Settings;
+  #closing: Promise<void> | undefined;
+
+  /** @throws LockError `INVALID_OPTION`; `INTERNAL` where no binary of the addon loads on this machine */
+  constructor(options?: LocksOptions);
+  /** @internal */
+  constructor(options: LocksOptions | undefined, embedding: Embedding);
+  constructor(options?: LocksOptions, embedding: Embedding = plainEmbedding) {
+    const { settings, ignored } = readOptions(options);
+    this.#settings = settings;
+    this.#client = new Client(settings.native, embedding);
+    closeAtExit(this.#client.native);
+    if (ignored.length > 0) {
+      embedding.ignored(ignored);
+    }
+  }
+
+  /**
+   * Runs `job` while holding `keys`, and resolves or rejects as it does.
+   *
+   * @throws LockError `LOCK_TIMEOUT`: the lock was not to be had in time; the job did not run.
+   * @throws LockError `LOCK_LOST`: the lock was lost before the job had ended, so its work was not exclusive. `cause`
+   *   is what the job threw, if it did.
+   * @throws the reason of `args.signal`: it aborted before the job started.
+   */
+  execute<T>(keys: string | string[], job: Job<T>, args?: ExecuteArgs | null): Promise<T> {
+    let lease: Lease;
+    try {
+      const names = readKeys(keys);
+      checkJob(job);
+      const { timeoutMs, expireMs, signal } = readExecuteArgs(args);
+      if (signal?.aborted === true) {
+        return Promise.reject(abortReason(signal));
+      }
+      if (names.length === 0) {
+        return this.#executeUnlocked(job, signal);
+      }
+      const { waitMs, leaseMs } = this.#settings;
+      const answer = this.#client.native.execute(names, timeoutMs ?? waitMs, expireMs || leaseMs);
+      if (answer === 0) {
+        return this.#refuse(lockTimedOut(this.#client.native.refusedKey()));
+      }
+      lease = new Lease(this.#client, names, answer, signal);
+    } catch (thrown) {
+      return this.#refuse(thrown);
+    }
+    return lease.run(job);
+  }
+
+  /**
+   * Takes `keys` until they are released or their `expire` passes. A named owner can take its own keys again, which
+   * sets their expiry anew.
+   *
+   * @throws LockError `LOCK_HELD`: somebody else holds a key.
+   * @throws LockError `LOCK_TIMEOUT`: with `awaitQueue`, the lock was not to be had within `timeout`.
+   * @throws the reason of `args.signal`: it aborted before the lock was taken.
+   */
+  acquire(keys: string | string[], args?: AcquireArgs | null): Promise<void> {
+    try {
+      const names = readKeys(keys);
+      const { ownerId, timeoutMs, expireMs, awaitQueue, signal } = readAcquireArgs(args);
+      if (signal?.aborted === true) {
+        return Promise.reject(abortReason(signal));
+      }
+      if (names.length === 0) {
+        return this.#ifOpen(undefined);
+      }
+      const waitMs = timeoutMs ?? (awaitQueue ? FOREVER : this.#settings.acquireWaitMs);
+      const { native } = this.#client;
+      const answer = native.acquire(names, ownerId, expireMs ?? 0, waitMs);
+      if (answer > 0) {
+        return Promise.resolve();
+      }
+      if (answer === 0) {
+        return this.#refuse(awaitQueue ? lockTimedOut(native.refusedKey()) : lockHeld(native.refusedKey()));
+      }
+      return this.#acquired(-answer, awaitQueue, signal);
+    } catch (thrown) {
+      return this.#refuse(thrown);
+    }
+  }
+
+  /**
+   * Releases the locks of an owner, or without one those of nobody, on `keys`. Resolves to whether all of them were
+   * there to be released; those that were are free now.
+   */
+  release(keys: string | string[], args?: OwnerArgs | null): Promise<boolean> {
+    try {
+      const names = readKeys(keys);
+      const ownerId = readOwnerArgs(args);
+      if (names.length === 0) {
+        return this.#ifOpen(true);
+      }
+      return this.#client.released(this.#client.native.release(names, ownerId));
+    } catch (thrown) {
+      return this.#refuse(thrown);
+    }
+  }
+
+  /** Releases every lock of an owner, or without one every lock of the namespace, whoever holds it. */
+  async releaseAll(args?: OwnerArgs | null): Promise<void> {
+    let answer: number;
+    try {
+      answer = this.#client.native.releaseAll(readOwnerArgs(args));
+    } catch (thrown) {
+      throw this.#client.present(thrown);
+    }
+    await this.#client.released(answer);
+  }
+
+  /** The locks that are held on `keys`, or all of the namespace, by key. */
+  async inspect(keys?: string | string[] | null): Promise<LockInfo[]> {
+    let answer: number;
+    try {
+      answer = this.#client.native.inspect(keys === undefined || keys === null ? null : [readKeys(keys)].flat());
+    } catch (thrown) {
+      throw this.#client.present(thrown);
+    }
+    const { inspection } = await this.#client.expect(-answer, Outcome.Inspected);
+    return (inspection ?? []).map(({ key, ownerId, fencingToken, expiresInMs, waiting }) => ({
+      key,
+      ownerId: ownerId ?? null,
+      fencingToken: fencingToken ?? null,
+      expiresIn: expiresInMs === undefined ? null : expiresInMs / 1000,
+      waiting,
+    }));
+  }
+
+  /** Counts, as they are at the moment. Also after `close`. */
+  stats(): LockStats {
+    const { backend, keys, waiting } = this.#client.native.stats();
+    return { backend: backend as LockStats["backend"], keys, waiting };
+  }
+
+  /**
+   * Takes no more requests, rejects those that wait with `CLOSED`, and gives running jobs the time of the option
+   * `shutdownGrace` to end. Those that have not by then lose their locks (`LOCK_LOST`). Locks that `acquire` took stay.
+   * Resolves when nothing is left, and always to the same.
+   */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    const client = this.#client;
+    try {
+      client.native.stop();
+      await client.idle(this.#settings.shutdownGraceMs);
+      client.completions.loseAll(client, lockLostByClosing());
+      // The signals of those jobs abort in microtasks: let them, before anybody else can have the locks.
+      await undefined;
+      await client.expect(-client.native.close(), Outcome.Done);
+    } catch (thrown) {
+      throw client.present(thrown);
+    }
+    closedAlready(client.native);
+  }
+
+  async #acquired(ticket: number, awaitQueue: boolean, signal: AbortSignal | undefined): Promise<void> {
+    const client = this.#client;
+    const completion = await (signal === undefined
+      ? client.completions.wait(ticket)
+      : client.waitUnlessAborted(ticket, signal));
+    if (completion.outcome === Outcome.Granted) {
+      return;
+    }
+    if (completion.outcome === Outcome.TimedOut && !awaitQueue) {
+      // Having waited a while does not make a plain acquire something else: its callers look for this refusal.
+      throw client.present(lockHeld(completion.detail?.key));
+    }
+    throw client.failure(completion);
+  }
+
+  /** The job of an `execute` that has nothing to lock. */
+  async #executeUnlocked<T>(job: Job<T>, outer: AbortSignal | undefined): Promise<T> {
+    await this.#ifOpen(undefined);
+    const controller = new AbortController();
+    const watch = outer && this.#client.watchSignal(outer, (reason) => controller.abort(reason));
+    try {
+      return await job(controller.signal, { keys: [], ownerId: "", fencingToken: 0 });
+    } finally {
+      watch?.stop();
+    }
+  }
+
+  /** `value`, unless this is closed: a call for no keys never gets as far as the addon. */
+  #ifOpen<T>(value: T): Promise<T> {
+    return this.#closing === undefined ? Promise.resolve(value) : this.#refuse(closed());
+  }
+
+  #refuse(thrown: unknown): Promise<never> {
+    return Promise.reject(this.#client.present(thrown));
+  }
+}

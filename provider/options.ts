@@ -1,0 +1,140 @@
+/**
+ * The options of `Locks` and of the provider: their types, their checks, and what the addon makes of them.
+ */
+
+import { SECONDS_MAX } from "./arguments.js";
+import type { NativeOptions } from "./addon.js";
+import { OptionReader, type NumberRange } from "./option-reader.js";
+import { readRedisOptions, type RedisConnectionOptions } from "./redis-options.js";
+import { render } from "./rendering.js";
+
+/** All options, each of them optional. Those up to `backoffFactor` are also options of `@medusajs/locking-redis`. */
+export interface LocksOptions {
+  /**
+   * Where Redis or Valkey is, such as `redis://user:password@host:6379/0`, `rediss://...` for TLS, or a unix socket's
+   * path. Default: none; without this and `redisOptions`, locks hold within this process only.
+   */
+  redisUrl?: string | undefined;
+  /** How to connect to Redis. What `redisUrl` says goes before it. Default: none. */
+  redisOptions?: RedisConnectionOptions | undefined;
+  /** What the names of locks begin with in Redis. In memory, the name of the table. Default: `medusa_lock:`. */
+  namespace?: string | undefined;
+  /** How long `execute` waits for a lock, in seconds. A number in a string will do. Default: 5. */
+  waitLockingTimeout?: number | string | undefined;
+  /**
+   * How long until a waiter first asks Redis again, in milliseconds; waiters are woken by Redis, and ask only in case
+   * the call got lost. A number in a string will do. Default: 20, or `maximumRetryInterval` if that is less.
+   */
+  defaultRetryInterval?: number | string | undefined;
+  /**
+   * The longest that a waiter lets pass before it asks Redis again, in milliseconds. A number in a string will do.
+   * Default: 1000, or `defaultRetryInterval` if that is more.
+   */
+  maximumRetryInterval?: number | string | undefined;
+  /** By how much the interval grows each time. A number in a string will do. Default: 2. */
+  backoffFactor?: number | string | undefined;
+  /**
+   * The lease of `execute`, in seconds: how long keys stay locked when the process that holds them dies. It is renewed
+   * for as long as the job runs. Default: 15.
+   */
+  lease?: number | undefined;
+  /** How long a plain `acquire` queues for a held lock before it is refused, in seconds. Default: 0. */
+  acquireWait?: number | undefined;
+  /**
+   * What a lock without an owner means. `exclusive`: it is held, and nobody can take it. `open`: anybody may take it
+   * over and release it, as Medusa's guide words it. Default: `exclusive`.
+   */
+  ownerless?: "exclusive" | "open" | undefined;
+  /**
+   * How long the event loop may be stuck before leases are no longer renewed, in seconds: a process that hangs for
+   * ever must not lock for ever. Default: 300.
+   */
+  maxStall?: number | undefined;
+  /** How long `close` waits for running jobs, in seconds. Default: 5. */
+  shutdownGrace?: number | undefined;
+}
+
+/** The options, checked and with their defaults. Times are in milliseconds. */
+export interface Settings {
+  readonly native: NativeOptions;
+  readonly waitMs: number;
+  readonly acquireWaitMs: number;
+  readonly leaseMs: number;
+  readonly shutdownGraceMs: number;
+  /** Where Redis is, for people; absent: locks hold within this process. */
+  readonly server: string | undefined;
+}
+
+const DEFAULT_NAMESPACE = "medusa_lock:";
+
+/** What the names of all our bookkeeping in Redis begin with. */
+const RESERVED_PREFIX = "locking-native:";
+
+/** The longest namespace, in UTF-16 units. */
+const NAMESPACE_MAX = 256;
+
+const SECONDS = { of: "seconds", min: 0, max: SECONDS_MAX } as const;
+const INTERVAL = { of: "milliseconds", min: 0, above: true, max: 3_600_000, orText: true } as const;
+const FACTOR = { of: "", min: 1, max: 1000, orText: true } as const;
+
+const DEFAULT_INTERVAL_MS = 20;
+const DEFAULT_INTERVAL_MAX_MS = 1000;
+
+/**
+ * Checks options and fills in what is left out. `ignored` are the names of those that have no effect.
+ *
+ * @throws LockError `INVALID_OPTION`: names the option and what it got, but never a secret
+ */
+export function readOptions(options: unknown): { settings: Settings; ignored: readonly string[] } {
+  const reader = new OptionReader("options", options);
+  const redisUrl = reader.text("redisUrl");
+  const redisOptions = reader.take("redisOptions");
+  const redis =
+    redisUrl === undefined && redisOptions === undefined ? undefined : readRedisOptions(redisUrl, redisOptions);
+  const leaseMs = milliseconds(reader, "lease", 15, { ...SECONDS, above: true });
+  const native: NativeOptions = {
+    namespace: readNamespace(reader, redis?.keyPrefix ?? ""),
+    ownerlessOpen: reader.oneOf("ownerless", ["exclusive", "open"]) === "open",
+    leaseMs,
+    maxStallMs: milliseconds(reader, "maxStall", 300, { ...SECONDS, above: true }),
+  };
+  const pace = readPace(reader);
+  const settings = {
+    native: redis === undefined ? native : { ...native, redis: { ...redis.connection, ...pace } },
+    waitMs: milliseconds(reader, "waitLockingTimeout", 5, { ...SECONDS, orText: true }),
+    acquireWaitMs: milliseconds(reader, "acquireWait", 0, SECONDS),
+    leaseMs,
+    shutdownGraceMs: milliseconds(reader, "shutdownGrace", 5, SECONDS),
+    server: redis?.server,
+  };
+  return { settings, ignored: [...reader.unknown(), ...(redis?.ignored ?? [])] };
+}
+
+function readNamespace(reader: OptionReader, keyPrefix: string): string {
+  const namespace = keyPrefix + (reader.text("namespace") ?? DEFAULT_NAMESPACE);
+  if (namespace.length > NAMESPACE_MAX || !namespace.isWellFormed()) {
+    throw reader.refusal("namespace", `well-formed text of at most ${NAMESPACE_MAX} characters`, render(namespace));
+  }
+  if (namespace.startsWith(RESERVED_PREFIX) || RESERVED_PREFIX.startsWith(namespace)) {
+    throw reader.refusal("namespace", `one apart from "${RESERVED_PREFIX}"`, render(namespace));
+  }
+  return namespace;
+}
+
+function readPace(reader: OptionReader): { retryMs: number; retryMaxMs: number; retryFactor: number } {
+  const first = reader.number("defaultRetryInterval", INTERVAL);
+  const most = reader.number("maximumRetryInterval", INTERVAL);
+  if (first !== undefined && most !== undefined && most < first) {
+    throw reader.refusal("maximumRetryInterval", `at least defaultRetryInterval, which is ${first}`, `${most}`);
+  }
+  return {
+    retryMs: first ?? Math.min(DEFAULT_INTERVAL_MS, most ?? DEFAULT_INTERVAL_MS),
+    retryMaxMs: most ?? Math.max(DEFAULT_INTERVAL_MAX_MS, first ?? DEFAULT_INTERVAL_MAX_MS),
+    retryFactor: reader.number("backoffFactor", FACTOR) ?? 2,
+  };
+}
+
+/** An option in seconds as whole milliseconds, rounded up: a fraction of one must not become 0. */
+function milliseconds(reader: OptionReader, name: string, defaultSeconds: number, range: NumberRange): number {
+  return Math.ceil((reader.number(name, range) ?? defaultSeconds) * 1000);
+}

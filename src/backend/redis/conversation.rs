@@ -1,0 +1,308 @@
+//! One connection in use: commands out, answers in, in order.
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::sleep;
+
+use super::member::Shared;
+use super::resp::{Parser, Reply};
+use super::server_error::{explain, is_unknown_script, wants_reconnect};
+use super::spin::Spin;
+use super::stream::Stream;
+use crate::clock;
+use crate::core::fleet::{Answer, Sent};
+use crate::core::moment::Moment;
+use crate::core::outcome::Failure;
+
+/// How much is read at once.
+const READ_BYTES: usize = 64 * 1024;
+
+/// A longer pause than any of ours, where there is nothing to wait for but the other end.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// The end of a connection.
+pub struct Broken {
+    /// In words for callers.
+    pub why: Failure,
+    /// What was sent, or about to be, and has no answer.
+    pub unanswered: Vec<Sent>,
+    /// The server answered something before.
+    pub was_answered: bool,
+}
+
+/// A command whose answer is on its way.
+struct Flight {
+    sent: Sent,
+    /// It was sent with the script's source; the server cannot say that it does not know that.
+    with_source: bool,
+}
+
+/// See the module's description.
+pub struct Conversation {
+    shared: Arc<Shared>,
+    stream: Stream,
+    parser: Parser,
+    flights: VecDeque<Flight>,
+    out: Vec<u8>,
+    written: usize,
+    input: Box<[u8]>,
+    /// Reused from turn to turn.
+    fresh: Vec<Sent>,
+    answers: Vec<(Sent, Answer)>,
+    was_answered: bool,
+    /// The server said something after which another connection is better.
+    leave: Option<Failure>,
+}
+
+impl Conversation {
+    /// On a connection that has been introduced.
+    pub fn new(shared: Arc<Shared>, stream: Stream, parser: Parser) -> Self {
+        Conversation {
+            shared,
+            stream,
+            parser,
+            flights: VecDeque::new(),
+            out: Vec::new(),
+            written: 0,
+            input: vec![0; READ_BYTES].into_boxed_slice(),
+            fresh: Vec::new(),
+            answers: Vec::new(),
+            was_answered: false,
+            leave: None,
+        }
+    }
+
+    /// Talks until the connection breaks or the member has nothing left to say.
+    pub async fn run(mut self) -> Broken {
+        let why = self.talk().await;
+        self.shared.awake.store(false, Ordering::SeqCst);
+        // Answers that arrived together with the end still count.
+        self.hand_over();
+        let unanswered = self.flights.into_iter().map(|flight| flight.sent).collect();
+        Broken {
+            why,
+            unanswered,
+            was_answered: self.was_answered,
+        }
+    }
+
+    async fn talk(&mut self) -> Failure {
+        let mut spin = Spin::new();
+        loop {
+            self.shared.awake.store(true, Ordering::SeqCst);
+            if self.shared.work.swap(false, Ordering::SeqCst) {
+                spin.found();
+                self.take_outbox();
+                if self.shared.may_end() {
+                    return Failure::closed();
+                }
+            }
+            match poll_fn(|cx| Poll::Ready(self.poll_io(cx))).await {
+                Err(failure) => return failure,
+                Ok(true) => {
+                    spin.found();
+                    if let Some(failure) = self.after_io() {
+                        return failure;
+                    }
+                }
+                Ok(false) if spin.again() => tokio::task::yield_now().await,
+                Ok(false) => {
+                    if let Some(failure) = self.sleep().await {
+                        return failure;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for the other end, for callers, or for the time when the oldest answer is overdue.
+    async fn sleep(&mut self) -> Option<Failure> {
+        let shared = Arc::clone(&self.shared);
+        let overdue_at = self
+            .flights
+            .front()
+            .map(|flight| flight.sent.at.after(shared.settings.command_timeout));
+        let wake_at = overdue_at
+            .unwrap_or(Moment::NEVER)
+            .min(shared.end_by().unwrap_or(Moment::NEVER));
+        let mut timer = pin!(sleep(wake_at.since(clock::now()).min(IDLE)));
+        let mut notified = pin!(shared.wake.notified());
+        // From here on callers notify. What they left before is seen by the check after this.
+        shared.awake.store(false, Ordering::SeqCst);
+        let result = poll_fn(|cx| {
+            if shared.work.load(Ordering::SeqCst) || notified.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Ok(false));
+            }
+            match self.poll_io(cx) {
+                Ok(false) => {}
+                result => return Poll::Ready(result),
+            }
+            timer.as_mut().poll(cx).map(|()| Ok(false))
+        })
+        .await;
+        match result {
+            Err(failure) => Some(failure),
+            Ok(true) => self.after_io(),
+            Ok(false) if overdue_at.is_some_and(|at| at <= clock::now()) => Some(self.unreachable(&format!(
+                "did not answer within {} s",
+                shared.settings.command_timeout.as_secs_f64()
+            ))),
+            Ok(false) if shared.may_end() => Some(Failure::closed()),
+            Ok(false) => None,
+        }
+    }
+
+    /// Takes what callers and timers want sent.
+    fn take_outbox(&mut self) {
+        let mut fresh = std::mem::take(&mut self.fresh);
+        self.shared.take_outbox(&mut fresh);
+        for sent in fresh.drain(..) {
+            self.shared.scripts.encode(&mut self.out, &sent.command, false);
+            self.flights.push_back(Flight {
+                sent,
+                with_source: false,
+            });
+        }
+        self.fresh = fresh;
+    }
+
+    /// Writes and reads what can be without waiting. True: something moved.
+    fn poll_io(&mut self, cx: &mut Context<'_>) -> Result<bool, Failure> {
+        let wrote = self.poll_write(cx).map_err(|error| self.broke(&error))?;
+        let read = self.poll_read(cx).map_err(|error| self.broke(&error))?;
+        if read > 0 {
+            let arrived = &self.input[..read];
+            self.parser.feed(arrived);
+            self.read_replies()?;
+        }
+        Ok(wrote || read > 0)
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        let mut moved = false;
+        while self.written < self.out.len() {
+            match Pin::new(&mut self.stream).poll_write(cx, &self.out[self.written..]) {
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(bytes)) => {
+                    self.written += bytes;
+                    moved = true;
+                }
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => return Ok(moved),
+            }
+        }
+        if moved {
+            self.out.clear();
+            self.written = 0;
+        }
+        // TLS keeps what it has encrypted until it can be written; nothing to do for the others.
+        match Pin::new(&mut self.stream).poll_flush(cx) {
+            Poll::Ready(Err(error)) => Err(error),
+            _ => Ok(moved),
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> io::Result<usize> {
+        let mut buffer = ReadBuf::new(&mut self.input);
+        match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+            Poll::Ready(Ok(())) if buffer.filled().is_empty() => Err(io::ErrorKind::UnexpectedEof.into()),
+            Poll::Ready(Ok(())) => Ok(buffer.filled().len()),
+            Poll::Ready(Err(error)) => Err(error),
+            Poll::Pending => Ok(0),
+        }
+    }
+
+    /// Turns what has arrived into answers.
+    fn read_replies(&mut self) -> Result<(), Failure> {
+        loop {
+            let reply = match self.parser.next() {
+                Ok(Some(Reply::Push(_))) => continue,
+                Ok(Some(reply)) => reply,
+                Ok(None) => return Ok(()),
+                Err(error) => return Err(self.unreachable(&format!("sent an {error}"))),
+            };
+            let Some(flight) = self.flights.pop_front() else {
+                return Err(self.unreachable("sent a reply that nobody asked for"));
+            };
+            self.was_answered = true;
+            match reply {
+                Reply::Error(error) if is_unknown_script(&error) && !flight.with_source => {
+                    self.send_source(flight)
+                }
+                Reply::Error(error) => {
+                    let explained = explain(&error, &self.shared.settings.endpoint());
+                    if wants_reconnect(&error) {
+                        self.leave = Some(explained.failure.clone());
+                    }
+                    self.answers.push((flight.sent, Answer::Error(explained)));
+                }
+                reply => match self.shared.scripts.decode(&flight.sent.command, reply) {
+                    Ok(answer) => self.answers.push((flight.sent, answer)),
+                    Err(unexpected) => {
+                        // Whether it ran is anybody's guess.
+                        self.flights.push_front(flight);
+                        return Err(self.unreachable(&format!("answered {}", unexpected.0)));
+                    }
+                },
+            }
+        }
+    }
+
+    /// The server has not seen the script since it started or forgot it: send it along, once.
+    fn send_source(&mut self, flight: Flight) {
+        let sent = Sent {
+            at: clock::now(),
+            ..flight.sent
+        };
+        self.shared.scripts.encode(&mut self.out, &sent.command, true);
+        self.flights.push_back(Flight {
+            sent,
+            with_source: true,
+        });
+    }
+
+    /// Hands the answers over. Some: the connection is to be left.
+    fn after_io(&mut self) -> Option<Failure> {
+        self.hand_over();
+        if let Some(failure) = self.leave.take() {
+            return Some(failure);
+        }
+        self.shared.may_end().then(Failure::closed)
+    }
+
+    fn hand_over(&mut self) {
+        if self.answers.is_empty() {
+            return;
+        }
+        let answers = &mut self.answers;
+        self.shared.turn(|fleet, now| {
+            for (sent, answer) in answers.drain(..) {
+                fleet.answered(now, sent, answer);
+            }
+        });
+    }
+
+    fn broke(&self, error: &io::Error) -> Failure {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => self.unreachable("closed the connection"),
+            _ => self.unreachable(&format!("is gone: {error}")),
+        }
+    }
+
+    fn unreachable(&self, what: &str) -> Failure {
+        let message = format!("Redis at {} {what}", self.shared.settings.endpoint());
+        Failure {
+            code: "REDIS_UNREACHABLE",
+            message,
+            key: None,
+        }
+    }
+}

@@ -1,0 +1,22 @@
+-- Part of every script that grants.
+
+-- The next fencing token: above every token before it, and at least the server's time in microseconds, so that it
+-- rises over expiry, restarts, a lost or older counter, and a clock that was set back.
+local function mint(fence)
+  local time = redis.call('TIME')
+  local token = time[1] * 1000000 + time[2]
+  local last = tonumber(redis.call('GET', fence) or 0)
+  if last and last >= token then
+    token = last + 1
+  end
+  redis.call('SET', fence, string.format('%.0f', token))
+  return token
+end
+
+-- The error for a key that could not be read: one that is no lock is named, for its server does not do so.
+local function no_lock(failure, key)
+  if string.sub(failure.err, 1, 9) == 'WRONGTYPE' then
+    return redis.error_reply('WRONGTYPE ' .. key)
+  end
+  return failure
+end

@@ -1,0 +1,149 @@
+//! What things are called in Redis.
+//!
+//! The locks are called as `@medusajs/locking-redis` calls them, or old and new nodes would not exclude each other.
+//! Our own records lie elsewhere: old nodes read and may delete what begins with the namespace.
+
+use crate::backend::job_owner_prefix;
+use crate::core::error::RequestError;
+use crate::core::key::KeySet;
+use crate::core::owner::{OWNERLESS, Owner};
+use crate::core::ticket::Ticket;
+
+/// What every key begins with that is not a lock.
+pub const OWN_PREFIX: &str = "locking-native:";
+
+/// The names of one namespace.
+#[derive(Clone, Debug)]
+pub struct Names {
+    namespace: String,
+    fence: String,
+    /// Locks of this namespace could be called like our own records, so each name must be checked.
+    may_clash: bool,
+}
+
+impl Names {
+    /// The names of `namespace`.
+    ///
+    /// # Errors
+    /// It lies among our own records; the error says so.
+    pub fn new(namespace: &str) -> Result<Self, String> {
+        if namespace.starts_with(OWN_PREFIX) {
+            return Err(format!(
+                "expected one that does not begin with \"{OWN_PREFIX}\", got \"{namespace}\""
+            ));
+        }
+        Ok(Names {
+            namespace: namespace.to_owned(),
+            fence: format!("{OWN_PREFIX}fence:{namespace}"),
+            may_clash: OWN_PREFIX.starts_with(namespace),
+        })
+    }
+
+    /// Refuses keys whose locks would be called like our own records.
+    ///
+    /// # Errors
+    /// One of `keys` would.
+    pub fn check(&self, keys: &KeySet) -> Result<(), RequestError> {
+        if !self.may_clash {
+            return Ok(());
+        }
+        match keys.iter().find(|key| self.lock(key).starts_with(OWN_PREFIX)) {
+            Some(key) => Err(RequestError::KeyReserved { key: key.to_string() }),
+            None => Ok(()),
+        }
+    }
+
+    /// The lock of `key`.
+    pub fn lock(&self, key: &str) -> String {
+        [&self.namespace, key].concat()
+    }
+
+    /// The record of the lock of `key`: which attempt took it, under which token.
+    pub fn record(&self, key: &str) -> String {
+        [OWN_PREFIX, "lock:", &self.namespace, key].concat()
+    }
+
+    /// The counter of fencing tokens.
+    pub fn fence(&self) -> &str {
+        &self.fence
+    }
+
+    /// The key of the lock called `name`; None: that is not a lock.
+    pub fn key_of<'n>(&self, name: &'n str) -> Option<&'n str> {
+        if name.starts_with(OWN_PREFIX) {
+            return None;
+        }
+        name.strip_prefix(self.namespace.as_str())
+            .filter(|key| !key.is_empty())
+    }
+
+    /// The pattern that SCAN finds the locks by: the namespace, its special characters taken literally.
+    pub fn pattern(&self) -> String {
+        let mut pattern = String::with_capacity(self.namespace.len() + 1);
+        for c in self.namespace.chars() {
+            if "*?[]\\^-".contains(c) {
+                pattern.push('\\');
+            }
+            pattern.push(c);
+        }
+        pattern + "*"
+    }
+}
+
+/// The owner id of a job without the token, which is known only once it is granted.
+pub fn job_id(job: Ticket) -> String {
+    format!("{}{}", job_owner_prefix(), job.number())
+}
+
+/// The owner id that an `acquire` leaves in Redis.
+pub fn owner_id(owner: &Owner) -> String {
+    match owner {
+        Owner::Anyone => OWNERLESS.to_owned(),
+        Owner::Named(name) => name.to_string(),
+        Owner::Job(job) => job_id(*job),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locks_are_called_as_the_incumbent_calls_them() {
+        let names = Names::new("medusa_lock:").unwrap();
+        assert_eq!(names.lock("cart_1"), "medusa_lock:cart_1");
+        assert_eq!(names.key_of("medusa_lock:cart_1"), Some("cart_1"));
+        assert_eq!(names.key_of("other:cart_1"), None);
+    }
+
+    #[test]
+    fn our_own_records_do_not_begin_with_the_namespace() {
+        let names = Names::new("medusa_lock:").unwrap();
+        assert!(!names.fence().starts_with("medusa_lock:"));
+        assert!(!names.record("cart_1").starts_with("medusa_lock:"));
+    }
+
+    #[test]
+    fn no_key_is_called_like_a_record() {
+        for namespace in ["", "l", "locking", "locking-native:"] {
+            let Ok(names) = Names::new(namespace) else {
+                continue;
+            };
+            let clash = OWN_PREFIX.strip_prefix(namespace).unwrap().to_owned() + "fence:";
+            assert!(
+                names.check(&KeySet::one(&clash).unwrap()).is_err(),
+                "{namespace:?}"
+            );
+            assert!(
+                names.check(&KeySet::one("cart_1").unwrap()).is_ok(),
+                "{namespace:?}"
+            );
+        }
+        assert!(Names::new("locking-native:mine").is_err());
+    }
+
+    #[test]
+    fn a_pattern_takes_the_namespace_literally() {
+        assert_eq!(Names::new("a*b?[c]\\").unwrap().pattern(), "a\\*b\\?\\[c\\]\\\\*");
+    }
+}

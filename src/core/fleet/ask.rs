@@ -1,0 +1,520 @@
+//! Asking for a lock: from the right to ask until somebody knows for sure what the server did.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Answer, Command, Fleet, Lease, Link, Timer};
+use crate::core::key::KeySet;
+use crate::core::moment::Moment;
+use crate::core::outcome::{Failure, Outcome};
+use crate::core::owner::Owner;
+use crate::core::table::{Claim, Patience};
+use crate::core::ticket::Ticket;
+
+/// What a request wants.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// What to lock.
+    pub keys: KeySet,
+    /// As what. A job's lease is in `lease`.
+    pub claim: Claim,
+    /// How long the lock of a job lives between renewals; a job never comes without.
+    pub lease: Duration,
+    /// How long to wait.
+    pub patience: Patience,
+}
+
+impl Wish {
+    /// Whether a job is to run under the lock.
+    pub fn is_job(&self) -> bool {
+        self.claim == Claim::Job
+    }
+
+    fn owner(&self, ticket: Ticket) -> Owner {
+        match &self.claim {
+            Claim::Job => Owner::Job(ticket),
+            Claim::Lock { owner, .. } => owner.clone(),
+        }
+    }
+
+    /// How long a grant is good for; None: until released.
+    fn expire(&self) -> Option<Duration> {
+        match &self.claim {
+            Claim::Job => Some(self.lease),
+            Claim::Lock { expire, .. } => *expire,
+        }
+    }
+}
+
+/// Where an ask stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// In the local queue: it may not ask yet.
+    Queued,
+    /// Its command is on the way, and so is the answer.
+    Sent,
+    /// The server said "not now". A timer will ask again.
+    Waiting,
+    /// Nobody wants the lock any more; the command that gives it back is on the way.
+    Cancelling,
+    /// The link is down; its return will tell what to do.
+    Stuck,
+}
+
+/// One request on its way to a lock.
+#[derive(Debug)]
+pub(super) struct Ask {
+    pub wish: Wish,
+    /// It has a place in the local table, which it must give up in the end.
+    has_place: bool,
+    phase: Phase,
+    /// Nobody waits for its outcome any more.
+    pub caller_gone: bool,
+    /// A try of it was sent and its answer will never come: the server may have granted it.
+    maybe_ran: bool,
+    /// Commands of a broken link may still run after those of the new one: settle twice.
+    settle_twice: bool,
+    /// A try to extend is on the way; the ask itself is held back until that is answered.
+    extending: bool,
+    /// It may ask as soon as nothing holds it back.
+    held_back: bool,
+    /// How often the server said "not now" in a row.
+    tries: u32,
+    /// The key that it said so for.
+    busy: Option<Arc<str>>,
+    /// Or the trouble that it had.
+    trouble: Option<Failure>,
+    again_at: Option<Moment>,
+    ends_at: Option<Moment>,
+}
+
+impl Ask {
+    pub(super) fn new(wish: Wish, has_place: bool) -> Self {
+        Ask {
+            wish,
+            has_place,
+            phase: Phase::Stuck,
+            caller_gone: false,
+            maybe_ran: false,
+            settle_twice: false,
+            extending: false,
+            held_back: false,
+            tries: 0,
+            busy: None,
+            trouble: None,
+            again_at: None,
+            ends_at: None,
+        }
+    }
+
+    pub(super) fn wait_here(&mut self) {
+        self.phase = Phase::Queued;
+    }
+
+    /// What was sent, or was just about to be, may have run.
+    pub(super) fn link_down(&mut self) {
+        self.extending = false;
+        if matches!(self.phase, Phase::Sent | Phase::Cancelling) {
+            self.maybe_ran = true;
+        }
+        if self.phase != Phase::Queued {
+            self.phase = Phase::Stuck;
+        }
+    }
+
+    fn waits(&self) -> bool {
+        self.wish.is_job() || self.wish.patience != Patience::Refuse
+    }
+}
+
+impl Fleet {
+    /// Sets the end of the ask's patience. One that does not wait for the lock still waits for the server.
+    pub(super) fn arm_ask(&mut self, now: Moment, ticket: Ticket) {
+        let Some(ask) = self.asks.get_mut(&ticket) else {
+            return;
+        };
+        let ends_at = match ask.wish.patience {
+            Patience::Refuse => Some(now.after(self.config.command_timeout)),
+            Patience::Until(moment) => Some(moment),
+            Patience::Forever => None,
+        };
+        ask.ends_at = ends_at;
+        if let Some(at) = ends_at {
+            self.timers.insert((at, Timer::AskEnds(ticket)));
+        }
+    }
+
+    /// The local table lets `ticket` ask.
+    pub(super) fn may_ask(&mut self, now: Moment, ticket: Ticket) {
+        self.arm_ask(now, ticket);
+        let Some(ask) = self.asks.get_mut(&ticket) else {
+            return;
+        };
+        ask.phase = Phase::Stuck;
+        if ask.extending {
+            ask.held_back = true;
+        } else {
+            self.send_ask(ticket);
+        }
+    }
+
+    pub(super) fn send_ask(&mut self, ticket: Ticket) {
+        let up = self.is_up();
+        let Some(ask) = self.asks.get_mut(&ticket) else {
+            return;
+        };
+        ask.phase = if up { Phase::Sent } else { Phase::Stuck };
+        ask.held_back = false;
+        let command = acquire(ticket, &ask.wish, false);
+        self.clear_again(ticket);
+        self.send(command);
+    }
+
+    /// The owner that waits may be the holder already: then its lock is to be extended, past the local queue, whose
+    /// first cannot have the key before this owner releases it.
+    pub(super) fn try_to_extend(&mut self, ticket: Ticket) {
+        let up = self.is_up();
+        let Some(ask) = self.asks.get_mut(&ticket) else {
+            return;
+        };
+        let Claim::Lock {
+            owner: Owner::Named(_),
+            ..
+        } = ask.wish.claim
+        else {
+            return;
+        };
+        ask.extending = up;
+        let command = acquire(ticket, &ask.wish, true);
+        self.send(command);
+    }
+
+    pub(super) fn acquire_answered(
+        &mut self,
+        now: Moment,
+        ticket: Ticket,
+        sent_at: Moment,
+        extend_only: bool,
+        answer: Answer,
+    ) {
+        if extend_only {
+            return self.extend_answered(now, ticket, &answer);
+        }
+        let Some(ask) = self.asks.get_mut(&ticket) else {
+            return;
+        };
+        match answer {
+            Answer::Granted(token) => {
+                ask.maybe_ran = false;
+                self.granted(now, ticket, sent_at, token);
+            }
+            Answer::Busy(key, lapses_in) => {
+                ask.maybe_ran = false;
+                ask.trouble = None;
+                ask.busy = ask.wish.keys.as_slice().get(key).cloned();
+                self.busy(now, ticket, lapses_in);
+            }
+            Answer::Error(error) => {
+                if ask.caller_gone && !ask.maybe_ran {
+                    self.forget(now, ticket);
+                } else if ask.caller_gone {
+                    self.start_cancel(ticket);
+                } else if error.passing && ask.waits() {
+                    ask.trouble = Some(error.failure);
+                    self.wait(now, ticket, None);
+                } else {
+                    self.tell(ticket, Outcome::Failed(error.failure));
+                    self.abandon_after_answer(now, ticket);
+                }
+            }
+            // No other answer belongs to this command; the link takes it for a broken one before it gets here.
+            _ => {}
+        }
+    }
+
+    fn granted(&mut self, now: Moment, ticket: Ticket, sent_at: Moment, token: u64) {
+        let Some(ask) = self.asks.get(&ticket) else { return };
+        if ask.caller_gone {
+            return self.start_cancel(ticket);
+        }
+        let good_until = ask
+            .wish
+            .expire()
+            .map_or(Moment::NEVER, |span| Lease::good_until(sent_at, span));
+        if good_until <= now {
+            // The answer took longer than the lock lives. Asking again under the same id extends it, if it is still
+            // there, and takes it if it is free.
+            return self.send_ask(ticket);
+        }
+        let Some(ask) = self.remove_ask(ticket) else {
+            return;
+        };
+        let has_place = ask.has_place;
+        let Wish {
+            keys, claim, lease, ..
+        } = ask.wish;
+        match claim {
+            Claim::Job => {
+                self.tell(ticket, Outcome::Granted(token));
+                self.hold_lease(ticket, sent_at, token, keys, lease);
+            }
+            Claim::Lock { owner, .. } => {
+                self.tell(ticket, Outcome::Acquired { token, keys, owner });
+                if has_place {
+                    // The lock belongs to its owner, who may release it from anywhere. The next one here may ask.
+                    self.leave_table(now, ticket);
+                }
+            }
+        }
+    }
+
+    /// A lock was granted to a caller that never heard of it: what this attempt took is given back.
+    pub fn take_back(&mut self, ticket: Ticket, keys: KeySet, owner: Owner) {
+        let claim = Claim::Lock { owner, expire: None };
+        let wish = Wish {
+            keys,
+            claim,
+            lease: Duration::ZERO,
+            patience: Patience::Refuse,
+        };
+        let mut ask = Ask::new(wish, false);
+        ask.caller_gone = true;
+        self.asks.insert(ticket, ask);
+        self.start_cancel(ticket);
+    }
+
+    fn busy(&mut self, now: Moment, ticket: Ticket, lapses_in: Option<Duration>) {
+        let Some(ask) = self.asks.get(&ticket) else { return };
+        if ask.caller_gone {
+            return self.forget(now, ticket);
+        }
+        if ask.wish.patience == Patience::Refuse {
+            let key = ask.busy.clone();
+            if let Some(key) = key.or_else(|| ask.wish.keys.iter().next().cloned()) {
+                self.tell(ticket, Outcome::Refused(key));
+            }
+            return self.forget(now, ticket);
+        }
+        self.wait(now, ticket, lapses_in);
+    }
+
+    /// Asks again after a pause, or when the blocking lock lapses, whichever comes first.
+    fn wait(&mut self, now: Moment, ticket: Ticket, lapses_in: Option<Duration>) {
+        let Some(ask) = self.asks.get_mut(&ticket) else {
+            return;
+        };
+        let pause = self.config.backoff.pause(ask.tries, jitter(ticket, ask.tries));
+        let pause = lapses_in.map_or(pause, |span| pause.min(span + Duration::from_millis(1)));
+        ask.tries = ask.tries.saturating_add(1);
+        ask.phase = Phase::Waiting;
+        let at = now.after(pause);
+        ask.again_at = Some(at);
+        self.timers.insert((at, Timer::AskAgain(ticket)));
+    }
+
+    pub(super) fn ask_again(&mut self, ticket: Ticket) {
+        let Some(ask) = self.asks.get_mut(&ticket) else {
+            return;
+        };
+        ask.again_at = None;
+        match ask.phase {
+            Phase::Waiting => self.send_ask(ticket),
+            Phase::Cancelling => self.start_cancel(ticket),
+            Phase::Queued | Phase::Sent | Phase::Stuck => {}
+        }
+    }
+
+    /// Somebody here released `keys`: whoever waits for one of them asks at once, right behind the release.
+    pub(super) fn kick(&mut self, keys: &[Arc<str>]) {
+        for key in keys {
+            if let Some(ticket) = self.table.job_of(key)
+                && self
+                    .asks
+                    .get(&ticket)
+                    .is_some_and(|ask| ask.phase == Phase::Waiting && !ask.caller_gone)
+            {
+                self.send_ask(ticket);
+            }
+        }
+    }
+
+    /// The same after all locks were released.
+    pub(super) fn kick_all(&mut self) {
+        let mut waiting = self.tickets_where(|ask| ask.phase == Phase::Waiting && !ask.caller_gone);
+        waiting.drain(..).for_each(|ticket| self.send_ask(ticket));
+    }
+
+    /// The ask's patience ends.
+    pub(super) fn ask_ends(&mut self, now: Moment, ticket: Ticket) {
+        let Some(ask) = self.asks.get(&ticket) else { return };
+        if ask.caller_gone {
+            return;
+        }
+        let outcome = match (&ask.trouble, &ask.busy, &self.link) {
+            (_, _, Link::Down(why)) => Outcome::Failed(why.clone()),
+            (Some(trouble), ..) => Outcome::Failed(trouble.clone()),
+            (None, Some(key), Link::Up) => Outcome::TimedOut(Arc::clone(key)),
+            (None, None, Link::Up) => Outcome::Failed(self.unreachable("in time")),
+        };
+        self.tell(ticket, outcome);
+        self.ask_abandoned(now, ticket);
+    }
+
+    /// Nobody waits for `ticket` any more.
+    pub(super) fn ask_abandoned(&mut self, now: Moment, ticket: Ticket) {
+        let Some(ask) = self.asks.get_mut(&ticket) else {
+            return;
+        };
+        ask.caller_gone = true;
+        match ask.phase {
+            // Its answer will tell whether there is something to give back.
+            Phase::Sent | Phase::Cancelling => {}
+            Phase::Waiting if ask.maybe_ran => self.start_cancel(ticket),
+            Phase::Stuck if ask.maybe_ran => {}
+            Phase::Queued | Phase::Waiting | Phase::Stuck => self.forget(now, ticket),
+        }
+    }
+
+    /// The same where the last try has been answered, but an earlier one may not have been.
+    fn abandon_after_answer(&mut self, now: Moment, ticket: Ticket) {
+        let Some(ask) = self.asks.get_mut(&ticket) else {
+            return;
+        };
+        ask.caller_gone = true;
+        if ask.maybe_ran {
+            self.start_cancel(ticket)
+        } else {
+            self.forget(now, ticket)
+        }
+    }
+
+    fn start_cancel(&mut self, ticket: Ticket) {
+        let up = self.is_up();
+        let Some(ask) = self.asks.get_mut(&ticket) else {
+            return;
+        };
+        ask.maybe_ran = true;
+        ask.phase = if up { Phase::Cancelling } else { Phase::Stuck };
+        let command = Command::Cancel {
+            ticket,
+            keys: ask.wish.keys.clone(),
+            owner: ask.wish.owner(ticket),
+        };
+        self.send(command);
+    }
+
+    pub(super) fn cancel_answered(&mut self, now: Moment, ticket: Ticket, answer: Answer) {
+        let Some(ask) = self.asks.get_mut(&ticket) else {
+            return;
+        };
+        let again_after = match answer {
+            Answer::Error(error) if error.passing => Some(self.config.backoff.longest),
+            _ if std::mem::take(&mut ask.settle_twice) => Some(self.config.command_timeout),
+            _ => None,
+        };
+        match again_after {
+            Some(pause) => {
+                let at = now.after(pause);
+                ask.again_at = Some(at);
+                self.timers.insert((at, Timer::AskAgain(ticket)));
+            }
+            None => self.forget(now, ticket),
+        }
+    }
+
+    /// After the link has come back: settles what nobody waits for.
+    pub(super) fn resend_cancels(&mut self, fenced: bool) {
+        for ticket in self.tickets_where(|ask| ask.caller_gone) {
+            if let Some(ask) = self.asks.get_mut(&ticket) {
+                ask.settle_twice = !fenced;
+            }
+            self.start_cancel(ticket);
+        }
+    }
+
+    /// After the link has come back: asks for what somebody waits for.
+    pub(super) fn resend_asks(&mut self) {
+        for ticket in self.tickets_where(|ask| ask.phase == Phase::Stuck && !ask.caller_gone) {
+            self.send_ask(ticket);
+        }
+    }
+
+    fn extend_answered(&mut self, now: Moment, ticket: Ticket, answer: &Answer) {
+        let Some(ask) = self.asks.get_mut(&ticket) else {
+            return;
+        };
+        ask.extending = false;
+        let held_back = ask.held_back;
+        if let (Answer::Granted(token), Claim::Lock { owner, .. }) = (answer, &ask.wish.claim)
+            && (ask.phase == Phase::Queued || held_back)
+        {
+            let acquired = Outcome::Acquired {
+                token: *token,
+                keys: ask.wish.keys.clone(),
+                owner: owner.clone(),
+            };
+            self.tell(ticket, acquired);
+            self.forget(now, ticket);
+        } else if held_back {
+            self.send_ask(ticket);
+        }
+    }
+
+    /// The end of an ask: its timers, its record and its local place.
+    fn forget(&mut self, now: Moment, ticket: Ticket) {
+        if self.remove_ask(ticket).is_some_and(|ask| ask.has_place) {
+            self.leave_table(now, ticket);
+        }
+    }
+
+    fn remove_ask(&mut self, ticket: Ticket) -> Option<Ask> {
+        self.clear_again(ticket);
+        let ask = self.asks.remove(&ticket)?;
+        if let Some(at) = ask.ends_at {
+            self.timers.remove(&(at, Timer::AskEnds(ticket)));
+        }
+        Some(ask)
+    }
+
+    fn clear_again(&mut self, ticket: Ticket) {
+        let at = self.asks.get_mut(&ticket).and_then(|ask| ask.again_at.take());
+        if let Some(at) = at {
+            self.timers.remove(&(at, Timer::AskAgain(ticket)));
+        }
+    }
+
+    /// In ticket order: who came first asks first.
+    fn tickets_where(&self, condition: impl Fn(&Ask) -> bool) -> Vec<Ticket> {
+        let mut tickets: Vec<Ticket> = self
+            .asks
+            .iter()
+            .filter(|(_, ask)| condition(ask))
+            .map(|(ticket, _)| *ticket)
+            .collect();
+        tickets.sort_unstable();
+        tickets
+    }
+}
+
+fn acquire(ticket: Ticket, wish: &Wish, extend_only: bool) -> Command {
+    Command::Acquire {
+        ticket,
+        keys: wish.keys.clone(),
+        owner: wish.owner(ticket),
+        expire: wish.expire(),
+        extend_only,
+    }
+}
+
+/// A number of [0, 1) that differs from ask to ask and from try to try (SplitMix64's mixing function, by Steele, Lea
+/// and Flood, OOPSLA 2014).
+#[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
+fn jitter(ticket: Ticket, tries: u32) -> f64 {
+    let mut z = ticket
+        .number()
+        .wrapping_add(u64::from(tries) << 32)
+        .wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+}

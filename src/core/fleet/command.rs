@@ -1,0 +1,138 @@
+//! What a member says to the server, and what it hears.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::core::key::KeySet;
+use crate::core::moment::Moment;
+use crate::core::outcome::{Failure, Lock};
+use crate::core::owner::Owner;
+use crate::core::ticket::Ticket;
+
+/// One script call, or one command, for the server.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Take all keys or none. May be repeated: the same ticket finds what an earlier try of it took.
+    Acquire {
+        /// The attempt's id.
+        ticket: Ticket,
+        /// What to take.
+        keys: KeySet,
+        /// As whose: [`Owner::Job`] of the same ticket, or whom an `acquire` named.
+        owner: Owner,
+        /// How long the lock lives if nobody extends or releases it.
+        expire: Option<Duration>,
+        /// Only if this owner holds all of them already.
+        extend_only: bool,
+    },
+    /// Release what `held` says, if it is still so.
+    Release {
+        /// The errand.
+        ticket: Ticket,
+        /// What to release.
+        keys: KeySet,
+        /// Whose.
+        held: Held,
+    },
+    /// Give back what the attempt took, if it took anything.
+    Cancel {
+        /// The attempt's id.
+        ticket: Ticket,
+        /// What it may have taken.
+        keys: KeySet,
+        /// As whose.
+        owner: Owner,
+    },
+    /// Extend these leases, each if it is still its job's.
+    Renew {
+        /// All or part of the leases that are due.
+        leases: Vec<Renewal>,
+    },
+    /// The next page of all keys of the namespace.
+    Scan {
+        /// The errand.
+        ticket: Ticket,
+        /// Where the last page ended; 0 to begin.
+        cursor: u64,
+    },
+    /// Release those of `keys` that belong to `owner_id`, or all.
+    Sweep {
+        /// The errand.
+        ticket: Ticket,
+        /// A page of keys.
+        keys: Vec<Arc<str>>,
+        /// None: whoever's they are.
+        owner_id: Option<Box<str>>,
+    },
+    /// Look up `keys`.
+    Inspect {
+        /// The errand.
+        ticket: Ticket,
+        /// Which.
+        keys: Vec<Arc<str>>,
+    },
+}
+
+/// Whose lock is to be released.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// The one that this job was granted under this token.
+    ByJob {
+        /// The job.
+        job: Ticket,
+        /// The token of its grant.
+        token: u64,
+    },
+    /// The ones of this owner id; `None` means without an owner.
+    ByOwner(Option<Box<str>>),
+}
+
+/// One lease to extend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Renewal {
+    /// The job.
+    pub job: Ticket,
+    /// The token of its grant.
+    pub token: u64,
+    /// What it holds.
+    pub keys: KeySet,
+    /// For how long, from now.
+    pub lease: Duration,
+}
+
+/// A command that was sent, and when.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sent {
+    /// The command.
+    pub command: Command,
+    /// Not later than its first byte left.
+    pub at: Moment,
+}
+
+/// What the server answered.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// To `Acquire`: all keys are held, under this fencing token.
+    Granted(u64),
+    /// To `Acquire`: nothing was taken, because somebody holds this key for this long (None: without end).
+    Busy(usize, Option<Duration>),
+    /// To `Release`: whether all keys were held until now. To `Cancel` and `Sweep`: carried out.
+    Released(bool),
+    /// To `Renew`: per lease, the first key that was not the job's any more.
+    Renewed(Vec<Option<usize>>),
+    /// To `Scan`: a page, and where it ended; 0: that was the last.
+    Page(u64, Vec<Arc<str>>),
+    /// To `Inspect`.
+    Locks(Vec<Lock>),
+    /// To anything: it was not carried out.
+    Error(ServerError),
+}
+
+/// Why the server did not carry a command out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerError {
+    /// For the caller.
+    pub failure: Failure,
+    /// The server says that it cannot now, as while it loads or has no memory; not that it never will.
+    pub passing: bool,
+}

@@ -1,0 +1,298 @@
+//! Everything that is not asking or renewing: giving back, releasing, sweeping, looking.
+
+use std::time::Duration;
+
+use super::{Answer, Command, Fleet, Held, Timer};
+use crate::core::key::KeySet;
+use crate::core::moment::Moment;
+use crate::core::outcome::{Lock, Outcome};
+use crate::core::ticket::Ticket;
+
+/// After the server said that it cannot now, an errand that must be done is tried again after this long.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// What is to be done.
+#[derive(Clone, Debug)]
+pub enum ErrandKind {
+    /// Give back what a job held.
+    Finish {
+        /// What it held.
+        keys: KeySet,
+        /// Under which token.
+        token: u64,
+        /// When the server lets it lapse anyway, at the latest.
+        lapses_at: Moment,
+    },
+    /// Release an owner's locks.
+    Release {
+        /// Which.
+        keys: KeySet,
+        /// Whose.
+        held: Held,
+    },
+    /// Release all locks of an owner, or all.
+    ReleaseAll {
+        /// None: whoever's they are.
+        owner_id: Option<Box<str>>,
+        /// Where the last page ended.
+        cursor: u64,
+    },
+    /// Look up locks.
+    Inspect {
+        /// None: all there are.
+        keys: Option<KeySet>,
+        /// Where the last page ended.
+        cursor: u64,
+        /// What was found so far.
+        found: Vec<Lock>,
+    },
+}
+
+/// An errand on its way.
+#[derive(Debug)]
+pub(super) struct Errand {
+    kind: ErrandKind,
+    /// Nobody waits for its outcome.
+    pub caller_gone: bool,
+    /// A try of it was sent and its answer will never come.
+    maybe_ran: bool,
+    ends_at: Option<Moment>,
+}
+
+impl Errand {
+    pub(super) fn new(kind: ErrandKind, caller_gone: bool) -> Self {
+        Errand {
+            kind,
+            caller_gone,
+            maybe_ran: false,
+            ends_at: None,
+        }
+    }
+}
+
+impl Fleet {
+    /// Starts an errand that somebody waits for. News will tell.
+    pub fn run(&mut self, now: Moment, ticket: Ticket, kind: ErrandKind) {
+        let answer_by = now.after(self.config.command_timeout);
+        self.start_errand(ticket, Errand::new(kind, false), answer_by);
+    }
+
+    pub(super) fn start_errand(&mut self, ticket: Ticket, errand: Errand, answer_by: Moment) {
+        self.errands.insert(ticket, errand);
+        self.arm_errand(ticket, answer_by);
+        self.send_errand(ticket);
+        // What waits here for a key that is released now asks right behind the release.
+        if let Some(Errand {
+            kind: ErrandKind::Release { keys, .. },
+            ..
+        }) = self.errands.get(&ticket)
+        {
+            let keys = keys.clone();
+            self.kick(keys.as_slice());
+        }
+    }
+
+    fn arm_errand(&mut self, ticket: Ticket, at: Moment) {
+        let Some(errand) = self.errands.get_mut(&ticket) else {
+            return;
+        };
+        if let Some(before) = errand.ends_at.replace(at) {
+            self.timers.remove(&(before, Timer::ErrandEnds(ticket)));
+        }
+        self.timers.insert((at, Timer::ErrandEnds(ticket)));
+    }
+
+    /// Sends an errand's command, from its beginning.
+    fn send_errand(&mut self, ticket: Ticket) {
+        let Some(errand) = self.errands.get_mut(&ticket) else {
+            return;
+        };
+        let command = match &mut errand.kind {
+            ErrandKind::Finish { keys, token, .. } => {
+                let held = Held::ByJob {
+                    job: ticket,
+                    token: *token,
+                };
+                Command::Release {
+                    ticket,
+                    keys: keys.clone(),
+                    held,
+                }
+            }
+            ErrandKind::Release { keys, held } => Command::Release {
+                ticket,
+                keys: keys.clone(),
+                held: held.clone(),
+            },
+            ErrandKind::ReleaseAll { cursor, .. } => {
+                *cursor = 0;
+                Command::Scan { ticket, cursor: 0 }
+            }
+            ErrandKind::Inspect {
+                keys: Some(keys),
+                found,
+                ..
+            } => {
+                found.clear();
+                Command::Inspect {
+                    ticket,
+                    keys: keys.iter().cloned().collect(),
+                }
+            }
+            ErrandKind::Inspect {
+                keys: None,
+                cursor,
+                found,
+            } => {
+                *cursor = 0;
+                found.clear();
+                Command::Scan { ticket, cursor: 0 }
+            }
+        };
+        self.send(command);
+    }
+
+    pub(super) fn release_answered(&mut self, now: Moment, ticket: Ticket, answer: Answer) {
+        let Some(errand) = self.errands.get(&ticket) else {
+            return;
+        };
+        let is_job = matches!(errand.kind, ErrandKind::Finish { .. });
+        match answer {
+            // Where an earlier try may have released them, that they are not held now says nothing.
+            Answer::Released(held) => {
+                let all = held || errand.maybe_ran;
+                self.end_errand(
+                    ticket,
+                    if is_job {
+                        Outcome::Finished(all)
+                    } else {
+                        Outcome::Released(all)
+                    },
+                );
+            }
+            Answer::Error(error) if is_job && error.passing => self.retry_errand(now, ticket),
+            // The job ended while its lease was good; the lock lapses by itself.
+            Answer::Error(_) if is_job => self.end_errand(ticket, Outcome::Finished(true)),
+            Answer::Error(error) => self.end_errand(ticket, Outcome::Failed(error.failure)),
+            _ => {}
+        }
+    }
+
+    pub(super) fn errand_answered(&mut self, now: Moment, ticket: Ticket, answer: Answer) {
+        let answer_by = now.after(self.config.command_timeout);
+        let Some(errand) = self.errands.get_mut(&ticket) else {
+            return;
+        };
+        if errand.caller_gone {
+            return self.end_errand(ticket, Outcome::Done);
+        }
+        match (&mut errand.kind, answer) {
+            (_, Answer::Error(error)) => return self.end_errand(ticket, Outcome::Failed(error.failure)),
+            (ErrandKind::ReleaseAll { owner_id, cursor }, Answer::Page(next, keys)) => {
+                *cursor = next;
+                let owner_id = owner_id.clone();
+                self.send(Command::Sweep {
+                    ticket,
+                    keys,
+                    owner_id,
+                });
+            }
+            (ErrandKind::ReleaseAll { cursor: 0, .. }, Answer::Released(_)) => {
+                self.end_errand(ticket, Outcome::Done);
+                // Whose leases went with it shall not wait for their next renewal to hear of it.
+                self.renew_all();
+                return self.kick_all();
+            }
+            (ErrandKind::ReleaseAll { cursor, .. }, Answer::Released(_)) => {
+                let cursor = *cursor;
+                self.send(Command::Scan { ticket, cursor });
+            }
+            (ErrandKind::Inspect { cursor, .. }, Answer::Page(next, keys)) => {
+                *cursor = next;
+                self.send(Command::Inspect { ticket, keys });
+            }
+            (ErrandKind::Inspect { cursor, found, .. }, Answer::Locks(locks)) => {
+                found.extend(locks);
+                match *cursor {
+                    0 => return self.inspected(ticket),
+                    cursor => self.send(Command::Scan { ticket, cursor }),
+                }
+            }
+            _ => {}
+        }
+        self.arm_errand(ticket, answer_by);
+    }
+
+    /// A scan may show a key twice; a lock is shown once.
+    fn inspected(&mut self, ticket: Ticket) {
+        let Some(Errand {
+            kind: ErrandKind::Inspect { found, .. },
+            ..
+        }) = self.errands.get_mut(&ticket)
+        else {
+            return;
+        };
+        let mut locks = std::mem::take(found);
+        locks.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        locks.dedup_by(|a, b| a.key == b.key);
+        for lock in &mut locks {
+            lock.waiting = self.waiting_for(&lock.key);
+        }
+        self.end_errand(ticket, Outcome::Inspected(locks));
+    }
+
+    /// Its caller has waited long enough, or it is time to try again, or there is nothing left to do.
+    pub(super) fn errand_ends(&mut self, now: Moment, ticket: Ticket) {
+        let Some(errand) = self.errands.get_mut(&ticket) else {
+            return;
+        };
+        let ErrandKind::Finish { lapses_at, .. } = errand.kind else {
+            // Whoever is told that a release failed may lock anew at once: no later try may run into that.
+            let outcome = Outcome::Failed(self.unreachable("in time"));
+            return self.end_errand(ticket, outcome);
+        };
+        if !std::mem::replace(&mut errand.caller_gone, true) {
+            self.tell(ticket, Outcome::Finished(true));
+        }
+        if lapses_at <= now {
+            self.end_errand(ticket, Outcome::Done);
+        } else {
+            self.arm_errand(ticket, lapses_at);
+        }
+    }
+
+    fn retry_errand(&mut self, now: Moment, ticket: Ticket) {
+        self.timers.insert((now.after(RETRY), Timer::ErrandAgain(ticket)));
+    }
+
+    pub(super) fn errand_again(&mut self, ticket: Ticket) {
+        self.send_errand(ticket);
+    }
+
+    pub(super) fn errand_unanswered(&mut self, ticket: Ticket) {
+        if let Some(errand) = self.errands.get_mut(&ticket) {
+            errand.maybe_ran = true;
+        }
+    }
+
+    /// After the link has come back: does what has not been done, or may not have been.
+    pub(super) fn resend_errands(&mut self) {
+        let mut tickets: Vec<Ticket> = self.errands.keys().copied().collect();
+        tickets.sort_unstable();
+        for ticket in tickets {
+            self.send_errand(ticket);
+        }
+    }
+
+    fn end_errand(&mut self, ticket: Ticket, outcome: Outcome) {
+        let Some(errand) = self.errands.remove(&ticket) else {
+            return;
+        };
+        if let Some(at) = errand.ends_at {
+            self.timers.remove(&(at, Timer::ErrandEnds(ticket)));
+        }
+        if !errand.caller_gone {
+            self.tell(ticket, outcome);
+        }
+    }
+}

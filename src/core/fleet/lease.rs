@@ -1,0 +1,271 @@
+//! Leases: what a job holds, for as long as the server was told so in time.
+
+use std::time::Duration;
+
+use super::{Answer, Command, Errand, ErrandKind, Fleet, Renewal, Timer};
+use crate::core::key::KeySet;
+use crate::core::moment::Moment;
+use crate::core::outcome::{Failure, Outcome};
+use crate::core::ticket::Ticket;
+
+/// A lease is renewed when this part of it has passed: two renewals can fail before it lapses.
+const RENEW_PART: u32 = 3;
+
+/// Leases that are due within this time of each other are renewed together.
+const RENEW_SLACK: Duration = Duration::from_millis(250);
+
+/// After a renewal failed, the next is tried after this part of the lease.
+const RETRY_PART: u32 = 10;
+
+/// The most leases, and the most keys, in one renewal command: one script call must not hold the server up.
+const RENEW_LEASES_MAX: usize = 128;
+const RENEW_KEYS_MAX: usize = 1024;
+
+/// What a job holds.
+#[derive(Debug)]
+pub(super) struct Lease {
+    keys: KeySet,
+    token: u64,
+    span: Duration,
+    /// Not later than the server lets it lapse: from when the last successful command was sent, less a margin.
+    ends_at: Moment,
+    renew_at: Option<Moment>,
+    renewing: bool,
+    /// The job was told that it is gone.
+    lost: bool,
+}
+
+impl Lease {
+    /// Until when a lease is good that was set for `span` by a command sent at `sent_at`.
+    ///
+    /// The margin covers the server's clock running faster than ours (2 in 100 is far more than any clock drifts)
+    /// and the millisecond that a rounding may cost on either side.
+    pub(super) fn good_until(sent_at: Moment, span: Duration) -> Moment {
+        let margin = (span / 50 + Duration::from_millis(2)).min(span / 4);
+        sent_at.after(span - margin)
+    }
+
+    pub(super) fn link_down(&mut self) {
+        self.renewing = false;
+    }
+}
+
+impl Fleet {
+    pub(super) fn hold_lease(
+        &mut self,
+        ticket: Ticket,
+        sent_at: Moment,
+        token: u64,
+        keys: KeySet,
+        span: Duration,
+    ) {
+        let ends_at = Lease::good_until(sent_at, span);
+        let renew_at = sent_at.after(span / RENEW_PART);
+        self.timers.insert((ends_at, Timer::LeaseEnds(ticket)));
+        self.timers.insert((renew_at, Timer::Renew(ticket)));
+        let renew_at = Some(renew_at);
+        self.leases.insert(
+            ticket,
+            Lease {
+                keys,
+                token,
+                span,
+                ends_at,
+                renew_at,
+                renewing: false,
+                lost: false,
+            },
+        );
+    }
+
+    /// The job of `ticket` has ended: its keys are given back. News tells whether they were its own until now.
+    pub fn finish(&mut self, now: Moment, ticket: Ticket) {
+        if self.leases.contains_key(&ticket) {
+            self.give_back(now, ticket, true);
+        } else {
+            self.tell(ticket, Outcome::Finished(false));
+        }
+    }
+
+    /// Releases a lease at the server and its place in the local queue, in this order: what the next one here asks
+    /// comes behind the release.
+    pub(super) fn give_back(&mut self, now: Moment, ticket: Ticket, has_caller: bool) {
+        let Some(lease) = self.remove_lease(ticket) else {
+            return;
+        };
+        let lost = lease.lost || lease.ends_at <= now;
+        if lost && has_caller {
+            self.tell(ticket, Outcome::Finished(false));
+        }
+        // The job ended while its lease was good. If the server does not say otherwise before that lapses, or before
+        // the caller has waited long enough, that is what the caller is told.
+        let answer_by = lease.ends_at.min(now.after(self.config.command_timeout));
+        let kind = ErrandKind::Finish {
+            keys: lease.keys,
+            token: lease.token,
+            lapses_at: now.after(lease.span),
+        };
+        self.start_errand(ticket, Errand::new(kind, lost || !has_caller), answer_by);
+        self.leave_table(now, ticket);
+    }
+
+    /// Renews what is due, and what is due soon, in batches; unless the caller's thread is stuck for too long.
+    pub(super) fn renew_due(&mut self, now: Moment, mut due: Vec<Ticket>, stalled: Duration) {
+        let soon = (now.after(RENEW_SLACK), Timer::Renew(Ticket::new(u64::MAX)));
+        due.extend(self.timers.range(..=soon).filter_map(|(_, timer)| match timer {
+            Timer::Renew(ticket) => Some(*ticket),
+            _ => None,
+        }));
+        if stalled >= self.config.max_stall {
+            due.into_iter().for_each(|ticket| self.renew_later(now, ticket));
+        } else {
+            self.renew(due);
+        }
+    }
+
+    /// Renews everything that is held, now.
+    pub(super) fn renew_all(&mut self) {
+        let mut held: Vec<Ticket> = self.leases.keys().copied().collect();
+        held.sort_unstable();
+        self.renew(held);
+    }
+
+    fn renew(&mut self, tickets: Vec<Ticket>) {
+        let up = self.is_up();
+        let mut batch: Vec<Renewal> = Vec::new();
+        let mut batch_keys = 0;
+        for job in tickets {
+            self.clear_renewal(job);
+            let Some(lease) = self.leases.get_mut(&job) else {
+                continue;
+            };
+            // While the link is down its return renews; a renewal on its way is not overtaken.
+            if lease.lost || lease.renewing || !up {
+                continue;
+            }
+            lease.renewing = true;
+            let renewal = Renewal {
+                job,
+                token: lease.token,
+                keys: lease.keys.clone(),
+                lease: lease.span,
+            };
+            if batch.len() >= RENEW_LEASES_MAX || batch_keys + renewal.keys.len() > RENEW_KEYS_MAX {
+                self.outbox.push_back(Command::Renew {
+                    leases: std::mem::take(&mut batch),
+                });
+                batch_keys = 0;
+            }
+            batch_keys += renewal.keys.len();
+            batch.push(renewal);
+        }
+        if !batch.is_empty() {
+            self.outbox.push_back(Command::Renew { leases: batch });
+        }
+    }
+
+    pub(super) fn renew_answered(
+        &mut self,
+        now: Moment,
+        sent_at: Moment,
+        renewals: &[Renewal],
+        answer: Answer,
+    ) {
+        let lost_keys = match answer {
+            Answer::Renewed(lost_keys) => lost_keys,
+            _ => {
+                for renewal in renewals {
+                    self.renew_later(now, renewal.job);
+                }
+                return;
+            }
+        };
+        for (renewal, lost_key) in renewals.iter().zip(lost_keys) {
+            match lost_key.and_then(|index| renewal.keys.as_slice().get(index)) {
+                None => self.renewed(sent_at, renewal.job),
+                Some(key) => self.lose(
+                    renewal.job,
+                    key,
+                    "the server says that it is not its own any more",
+                ),
+            }
+        }
+    }
+
+    fn renewed(&mut self, sent_at: Moment, ticket: Ticket) {
+        let Some(lease) = self.leases.get_mut(&ticket) else {
+            return;
+        };
+        lease.renewing = false;
+        if lease.lost {
+            return;
+        }
+        let before = lease.ends_at;
+        lease.ends_at = Lease::good_until(sent_at, lease.span);
+        let after = lease.ends_at;
+        let renew_at = sent_at.after(lease.span / RENEW_PART);
+        lease.renew_at = Some(renew_at);
+        self.timers.remove(&(before, Timer::LeaseEnds(ticket)));
+        self.timers.insert((after, Timer::LeaseEnds(ticket)));
+        self.timers.insert((renew_at, Timer::Renew(ticket)));
+    }
+
+    /// A renewal failed, or was not tried; it is tried again soon.
+    fn renew_later(&mut self, now: Moment, ticket: Ticket) {
+        self.clear_renewal(ticket);
+        let Some(lease) = self.leases.get_mut(&ticket) else {
+            return;
+        };
+        lease.renewing = false;
+        if !lease.lost {
+            let at = now.after((lease.span / RETRY_PART).max(Duration::from_millis(5)));
+            lease.renew_at = Some(at);
+            self.timers.insert((at, Timer::Renew(ticket)));
+        }
+    }
+
+    /// The deadline: from here on the server may give the keys to somebody else.
+    pub(super) fn lease_ends(&mut self, ticket: Ticket) {
+        let Some(lease) = self.leases.get(&ticket) else {
+            return;
+        };
+        let why = format!(
+            "its lease of {} s lapsed before it could be renewed",
+            lease.span.as_secs_f64()
+        );
+        if let Some(key) = lease.keys.iter().next().cloned() {
+            self.lose(ticket, &key, &why);
+        }
+    }
+
+    fn lose(&mut self, ticket: Ticket, key: &str, why: &str) {
+        self.clear_renewal(ticket);
+        let Some(lease) = self.leases.get_mut(&ticket) else {
+            return;
+        };
+        lease.renewing = false;
+        if std::mem::replace(&mut lease.lost, true) {
+            return;
+        }
+        let ends_at = lease.ends_at;
+        self.timers.remove(&(ends_at, Timer::LeaseEnds(ticket)));
+        self.tell(ticket, Outcome::Lost(Failure::lost(key, why)));
+    }
+
+    fn remove_lease(&mut self, ticket: Ticket) -> Option<Lease> {
+        self.clear_renewal(ticket);
+        let lease = self.leases.remove(&ticket)?;
+        self.timers.remove(&(lease.ends_at, Timer::LeaseEnds(ticket)));
+        Some(lease)
+    }
+
+    fn clear_renewal(&mut self, ticket: Ticket) {
+        let at = self
+            .leases
+            .get_mut(&ticket)
+            .and_then(|lease| lease.renew_at.take());
+        if let Some(at) = at {
+            self.timers.remove(&(at, Timer::Renew(ticket)));
+        }
+    }
+}

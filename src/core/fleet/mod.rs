@@ -1,0 +1,367 @@
+//! One member of a fleet that shares its locks through a server.
+//!
+//! This is everything that a process decides about locks which live elsewhere: whom to let ask, when to ask again,
+//! what to do with an answer that comes too late or not at all, when to renew and when to give up. It does no I/O: it
+//! queues [`Command`]s for a link to the server and is told of [`Answer`]s, of the link's end and of its return.
+//!
+//! Requests that are ready to wait first queue in the local [`Table`], so that one request per key set asks the
+//! server, whoever many wait here. What the table grants is only the right to ask.
+//!
+//! Invariants:
+//! - Nobody is told that it holds a lock before the server said so, nor after the lease of that answer has lapsed.
+//!   A lease counts from when its last successful command was *sent*, less a margin.
+//! - An attempt whose answer was lost stays on record until it is settled: repeated under its own id if its caller
+//!   waits, cancelled under its own id if the caller has gone. Its local place is not given away before.
+//! - Whoever was told no has nothing locked: an answer that grants to a caller that has gone is given back.
+//! - While the link is down nothing is queued for sending; [`Fleet::link_up`] sends what the records say is due:
+//!   what gives back first, then renewals, then what asks, in ticket order.
+
+mod ask;
+mod command;
+mod errand;
+mod lease;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hashbrown::HashMap;
+
+use crate::core::backoff::Backoff;
+use crate::core::error::RequestError;
+use crate::core::moment::Moment;
+use crate::core::outcome::{Completion, Failure, Outcome};
+use crate::core::table::{Change, Client, Effect, Limits, Ownerless, Patience, Request, Table, Verdict};
+use crate::core::ticket::Ticket;
+use ask::Ask;
+pub use ask::Wish;
+pub use command::{Answer, Command, Held, Renewal, Sent, ServerError};
+use errand::Errand;
+pub use errand::ErrandKind;
+use lease::Lease;
+
+/// The table in front of a server has one client: this member.
+const HERE: Client = Client(0);
+
+/// How a member behaves.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the server is, for messages.
+    pub endpoint: String,
+    /// How polls are paced.
+    pub backoff: Backoff,
+    /// How long a call that does not wait for a lock waits for the server.
+    pub command_timeout: Duration,
+    /// How long the caller's thread may be stuck before its leases are no longer renewed.
+    pub max_stall: Duration,
+    /// What the bounds on waiters are.
+    pub limits: Limits,
+}
+
+/// What a deadline is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Timer {
+    /// The patience of an ask ends.
+    AskEnds(Ticket),
+    /// An ask is to be sent again.
+    AskAgain(Ticket),
+    /// A lease is to be renewed.
+    Renew(Ticket),
+    /// A lease has lapsed.
+    LeaseEnds(Ticket),
+    /// An errand's caller has waited long enough.
+    ErrandEnds(Ticket),
+    /// An errand is to be sent again.
+    ErrandAgain(Ticket),
+}
+
+/// Whether there is a server to talk to.
+#[derive(Clone, Debug)]
+enum Link {
+    Up,
+    /// Why not, in words for a caller.
+    Down(Failure),
+}
+
+/// See the module's description.
+#[derive(Debug)]
+pub struct Fleet {
+    config: Config,
+    link: Link,
+    /// The local queues. A job in here is a request that may ask the server, asks it, or holds a lease.
+    table: Table,
+    asks: HashMap<Ticket, Ask>,
+    leases: HashMap<Ticket, Lease>,
+    errands: HashMap<Ticket, Errand>,
+    timers: BTreeSet<(Moment, Timer)>,
+    outbox: VecDeque<Command>,
+    news: Vec<Completion>,
+    /// Reused from turn to turn.
+    effects: Vec<Effect>,
+}
+
+impl Fleet {
+    /// A member that has no link yet.
+    pub fn new(config: Config) -> Self {
+        let why = Failure {
+            code: "REDIS_UNREACHABLE",
+            message: format!("Redis at {} is not connected yet", config.endpoint),
+            key: None,
+        };
+        Fleet {
+            table: Table::new(Ownerless::Exclusive, config.limits),
+            config,
+            link: Link::Down(why),
+            asks: HashMap::new(),
+            leases: HashMap::new(),
+            errands: HashMap::new(),
+            timers: BTreeSet::new(),
+            outbox: VecDeque::new(),
+            news: Vec::new(),
+            effects: Vec::new(),
+        }
+    }
+
+    /// Asks for a lock. What becomes of it is news.
+    ///
+    /// # Errors
+    /// As many wait here already as may.
+    pub fn request(&mut self, now: Moment, ticket: Ticket, wish: Wish) -> Result<(), RequestError> {
+        let patience = wish.patience;
+        // A request that does not wait asks the server at once: whether the key is free is the server's to say.
+        let queues = wish.is_job() || patience != Patience::Refuse;
+        let mut ask = Ask::new(wish, queues);
+        if queues {
+            let request = Request {
+                ticket,
+                client: HERE,
+                keys: ask.wish.keys.clone(),
+                claim: crate::core::table::Claim::Job,
+                patience,
+            };
+            match self.in_table(now, |table, effects| table.request(now, request, effects))? {
+                Verdict::Granted => {}
+                Verdict::Refused(key) => {
+                    self.tell(ticket, Outcome::TimedOut(key));
+                    return Ok(());
+                }
+                Verdict::Queued => {
+                    ask.wait_here();
+                    self.asks.insert(ticket, ask);
+                    self.try_to_extend(ticket);
+                    return Ok(());
+                }
+            }
+        }
+        self.asks.insert(ticket, ask);
+        self.arm_ask(now, ticket);
+        self.send_ask(ticket);
+        Ok(())
+    }
+
+    /// Does what is due. `stalled` is for how long the caller's thread has not answered.
+    pub fn tick(&mut self, now: Moment, stalled: Duration) {
+        self.in_table(now, |table, effects| table.tick(now, effects));
+        let mut due_renewals = Vec::new();
+        while let Some((at, timer)) = self.timers.first().copied() {
+            if at > now {
+                break;
+            }
+            self.timers.remove(&(at, timer));
+            match timer {
+                Timer::AskEnds(ticket) => self.ask_ends(now, ticket),
+                Timer::AskAgain(ticket) => self.ask_again(ticket),
+                Timer::Renew(ticket) => due_renewals.push(ticket),
+                Timer::LeaseEnds(ticket) => self.lease_ends(ticket),
+                Timer::ErrandEnds(ticket) => self.errand_ends(now, ticket),
+                Timer::ErrandAgain(ticket) => self.errand_again(ticket),
+            }
+        }
+        if !due_renewals.is_empty() {
+            self.renew_due(now, due_renewals, stalled);
+        }
+    }
+
+    /// When [`Fleet::tick`] has something to do next.
+    pub fn next_deadline(&self) -> Moment {
+        let timer = self.timers.first().map_or(Moment::NEVER, |(at, _)| *at);
+        timer.min(self.table.next_deadline())
+    }
+
+    /// The link to the server stands. `fenced`: nothing that was sent over the link before can run any more.
+    pub fn link_up(&mut self, fenced: bool) {
+        self.link = Link::Up;
+        self.outbox.clear();
+        self.resend_cancels(fenced);
+        self.resend_errands();
+        self.renew_all();
+        self.resend_asks();
+    }
+
+    /// The link broke, or could not be made, for the reason `why`; these commands have no answer and get none.
+    pub fn link_down(&mut self, unanswered: impl IntoIterator<Item = Sent>, why: Failure) {
+        self.link = Link::Down(why);
+        self.outbox.clear();
+        self.asks.values_mut().for_each(Ask::link_down);
+        for Sent { command, .. } in unanswered {
+            if let Command::Release { ticket, .. } = command {
+                self.errand_unanswered(ticket);
+            }
+        }
+        self.leases.values_mut().for_each(Lease::link_down);
+    }
+
+    /// The commands to send now, in this order, each to be answered or reported unanswered.
+    pub fn take_outbox(&mut self, now: Moment, out: &mut Vec<Sent>) {
+        out.extend(self.outbox.drain(..).map(|command| Sent { command, at: now }));
+    }
+
+    /// Whether there is something to send.
+    pub fn has_outbox(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
+    /// What callers must be told.
+    pub fn take_news(&mut self) -> std::vec::Drain<'_, Completion> {
+        self.news.drain(..)
+    }
+
+    /// The server's answer to `sent`.
+    pub fn answered(&mut self, now: Moment, sent: Sent, answer: Answer) {
+        let Sent { command, at } = sent;
+        match command {
+            Command::Acquire {
+                ticket, extend_only, ..
+            } => {
+                self.acquire_answered(now, ticket, at, extend_only, answer);
+            }
+            Command::Release { ticket, .. } => self.release_answered(now, ticket, answer),
+            Command::Cancel { ticket, .. } => self.cancel_answered(now, ticket, answer),
+            Command::Renew { leases } => self.renew_answered(now, at, &leases, answer),
+            Command::Scan { ticket, .. }
+            | Command::Sweep { ticket, .. }
+            | Command::Inspect { ticket, .. } => {
+                self.errand_answered(now, ticket, answer);
+            }
+        }
+    }
+
+    /// The caller of `ticket` has gone: it leaves the queues, and what it gets from now on is given back. False when
+    /// there is nothing to end any more: what became of it is news already.
+    pub fn cancel(&mut self, now: Moment, ticket: Ticket) -> bool {
+        let waits = self.asks.get(&ticket).is_some_and(|ask| !ask.caller_gone);
+        if waits {
+            self.ask_abandoned(now, ticket);
+        }
+        waits
+    }
+
+    /// Ends every wait with an error. Jobs go on, and so does giving back.
+    pub fn stop(&mut self, now: Moment) {
+        let mut waiting: Vec<Ticket> = self
+            .asks
+            .iter()
+            .filter(|(_, ask)| !ask.caller_gone)
+            .map(|(ticket, _)| *ticket)
+            .collect();
+        // The last one first: none of those that leave shall be let ask on the way out.
+        waiting.sort_unstable_by(|a, b| b.cmp(a));
+        for ticket in waiting {
+            self.tell(ticket, Outcome::Failed(Failure::closed()));
+            self.ask_abandoned(now, ticket);
+        }
+    }
+
+    /// Ends everything: waits and jobs, told to nobody. Done when [`Fleet::is_settled`].
+    pub fn leave(&mut self, now: Moment) {
+        self.stop(now);
+        self.news.clear();
+        let mut held: Vec<Ticket> = self.leases.keys().copied().collect();
+        held.sort_unstable();
+        for ticket in held {
+            self.give_back(now, ticket, false);
+        }
+        self.errands
+            .values_mut()
+            .for_each(|errand| errand.caller_gone = true);
+    }
+
+    /// Whether nothing is held, asked, or still to be given back.
+    pub fn is_settled(&self) -> bool {
+        self.asks.is_empty() && self.leases.is_empty() && self.errands.is_empty()
+    }
+
+    /// How many requests wait for a lock.
+    pub fn waiting(&self) -> usize {
+        self.asks.values().filter(|ask| !ask.caller_gone).count()
+    }
+
+    /// How many jobs hold a lease.
+    pub fn held(&self) -> usize {
+        self.leases.len()
+    }
+
+    /// How many of this process wait in the local queue of `key`.
+    pub fn waiting_for(&self, key: &str) -> usize {
+        self.table.waiters_of(key)
+    }
+
+    fn is_up(&self) -> bool {
+        matches!(self.link, Link::Up)
+    }
+
+    /// Queues `command` for the link. While there is none, the records say what is due when it comes.
+    fn send(&mut self, command: Command) {
+        if self.is_up() {
+            self.outbox.push_back(command);
+        }
+    }
+
+    fn tell(&mut self, ticket: Ticket, outcome: Outcome) {
+        self.news.push(Completion { ticket, outcome });
+    }
+
+    /// What a caller is told that the server did not serve in time.
+    fn unreachable(&self, waited: &str) -> Failure {
+        match &self.link {
+            Link::Down(why) => why.clone(),
+            Link::Up => Failure {
+                code: "REDIS_UNREACHABLE",
+                message: format!("Redis at {} did not answer {waited}", self.config.endpoint),
+                key: None,
+            },
+        }
+    }
+
+    /// Runs one turn of the local table and follows up on what it granted and ended.
+    fn in_table<R>(&mut self, now: Moment, turn: impl FnOnce(&mut Table, &mut Vec<Effect>) -> R) -> R {
+        let mut effects = std::mem::take(&mut self.effects);
+        let result = turn(&mut self.table, &mut effects);
+        for Effect { ticket, change, .. } in effects.drain(..) {
+            match change {
+                Change::Granted => self.may_ask(now, ticket),
+                Change::TimedOut(key) => self.queue_timed_out(ticket, key),
+                // Only `finish` frees a local place, so nobody else can have taken it.
+                Change::Lost(_) => {}
+            }
+        }
+        self.effects = effects;
+        result
+    }
+
+    /// Gives up the local place of `ticket`: the next one in the queue may ask.
+    fn leave_table(&mut self, now: Moment, ticket: Ticket) {
+        self.in_table(now, |table, effects| table.cancel(now, ticket, effects));
+    }
+
+    fn queue_timed_out(&mut self, ticket: Ticket, key: Arc<str>) {
+        if self.asks.remove(&ticket).is_none() {
+            return;
+        }
+        let outcome = match &self.link {
+            Link::Up => Outcome::TimedOut(key),
+            Link::Down(why) => Outcome::Failed(why.clone()),
+        };
+        self.tell(ticket, outcome);
+    }
+}

@@ -1,0 +1,150 @@
+//! A table with a clock and a ticket counter, for tests that are written out call by call.
+
+use medusa_locking_native::core::error::RequestError;
+use medusa_locking_native::core::moment::Moment;
+use medusa_locking_native::core::owner::Owner;
+use medusa_locking_native::core::table::{
+    Change, Claim, Client, Effect, Limits, Ownerless, Patience, Request, Table, Verdict,
+};
+use medusa_locking_native::core::ticket::Ticket;
+
+use super::history::key_set;
+
+/// The only client.
+pub const CLIENT: Client = Client(7);
+
+pub struct Scene {
+    pub table: Table,
+    pub now: Moment,
+    tickets: u64,
+    effects: Vec<Effect>,
+}
+
+/// A request that did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    Granted(Ticket),
+    Queued(Ticket),
+    Refused,
+}
+
+impl Scene {
+    pub fn new(ownerless: Ownerless, limits: Limits) -> Self {
+        let now = Moment::from_ms(1_000);
+        Scene {
+            table: Table::new(ownerless, limits),
+            now,
+            tickets: 0,
+            effects: Vec::new(),
+        }
+    }
+
+    /// Asks, and hands out whatever came of it.
+    pub fn try_ask(
+        &mut self,
+        keys: &[&str],
+        claim: Claim,
+        patience: Patience,
+    ) -> Result<Asked, RequestError> {
+        self.tickets += 1;
+        let (ticket, keys) = (Ticket::new(self.tickets), key_set(keys.iter().copied()));
+        let request = Request {
+            ticket,
+            client: CLIENT,
+            keys,
+            claim,
+            patience,
+        };
+        Ok(match self.table.request(self.now, request, &mut self.effects)? {
+            Verdict::Granted => Asked::Granted(ticket),
+            Verdict::Queued => Asked::Queued(ticket),
+            Verdict::Refused(_) => Asked::Refused,
+        })
+    }
+
+    /// The ticket of a request that must be granted at once.
+    pub fn take(&mut self, keys: &[&str], claim: Claim) -> Ticket {
+        match self.try_ask(keys, claim, Patience::Forever) {
+            Ok(Asked::Granted(ticket)) => ticket,
+            other => panic!("expected {keys:?} to be granted, got {other:?}"),
+        }
+    }
+
+    /// The ticket of a request that must wait.
+    pub fn queue(&mut self, keys: &[&str], claim: Claim) -> Ticket {
+        self.queue_with(keys, claim, Patience::Forever)
+    }
+
+    /// The ticket of a request that must wait, for so long.
+    pub fn queue_with(&mut self, keys: &[&str], claim: Claim, patience: Patience) -> Ticket {
+        match self.try_ask(keys, claim, patience) {
+            Ok(Asked::Queued(ticket)) => ticket,
+            other => panic!("expected a wait for {keys:?}, got {other:?}"),
+        }
+    }
+
+    pub fn finish(&mut self, ticket: Ticket) {
+        assert!(
+            self.table.finish(self.now, ticket, &mut self.effects),
+            "{ticket:?} was not a job"
+        );
+    }
+
+    pub fn release(&mut self, keys: &[&str], owner: &Owner) {
+        let keys = key_set(keys.iter().copied());
+        assert!(
+            self.table.release(self.now, &keys, owner, &mut self.effects),
+            "{owner:?} did not hold {keys:?}"
+        );
+    }
+
+    pub fn cancel(&mut self, ticket: Ticket) {
+        self.table.cancel(self.now, ticket, &mut self.effects);
+    }
+
+    /// Lets the time pass until `ms`, in one step.
+    pub fn tick_at(&mut self, ms: u64) {
+        self.now = Moment::from_ms(ms);
+        self.table.tick(self.now, &mut self.effects);
+    }
+
+    /// The effects since the last look.
+    pub fn news(&mut self) -> Vec<(Ticket, Change)> {
+        self.effects
+            .drain(..)
+            .map(|effect| (effect.ticket, effect.change))
+            .collect()
+    }
+
+    /// The effects since the last look, which must all be grants.
+    pub fn grants(&mut self) -> Vec<Ticket> {
+        let news = self.news();
+        let grant = |(ticket, change)| {
+            if change == Change::Granted {
+                Ok(ticket)
+            } else {
+                Err(change)
+            }
+        };
+        let grants: Result<Vec<Ticket>, Change> = news.into_iter().map(grant).collect();
+        grants.unwrap_or_else(|change| panic!("expected grants, got {change:?}"))
+    }
+
+    /// Who holds `key`.
+    pub fn owner_of(&self, key: &str) -> Option<Owner> {
+        self.table.inspect_key(self.now, key).map(|lock| lock.owner)
+    }
+}
+
+/// The owner of this name.
+pub fn named(name: &str) -> Owner {
+    Owner::Named(name.into())
+}
+
+/// A lock of this owner that does not expire.
+pub fn lock(owner: &Owner) -> Claim {
+    Claim::Lock {
+        owner: owner.clone(),
+        expire: None,
+    }
+}
