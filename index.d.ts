@@ -139,8 +139,8 @@ export interface NativeRedisOptions {
 export interface NativeStats {
   /** `memory` or `redis`. */
   backend: string
-  /** In memory, how many keys of the namespace are held or waited for; on Redis, how many jobs of this client run. */
-  held: number
+  /** In memory, how many keys of the namespace are held or waited for; on Redis, the same of this client's jobs. */
+  keys: number
   /** Requests that wait: in memory, of the namespace; on Redis, of this client. */
   waiting: number
 }

@@ -73,7 +73,7 @@ function remark({ error, percentiles, rounds }) {
   const { firstMiB, peakMiB } = rounds.at(-1)?.extra ?? {};
   const keysLeft = rounds.at(-1)?.server?.keys ?? 0;
   if (firstMiB !== undefined) remarks.push(`${number(firstMiB)} MiB after a tenth, at most ${number(peakMiB)}`);
-  if (keysLeft > 0) remarks.push(`${keysLeft} keys more in Redis`);
+  if (keysLeft > 0) remarks.push(`keys left in Redis: ${keysLeft}`);
   return remarks.join("; ");
 }
 

@@ -6,7 +6,7 @@ import { setTimeout } from "node:timers";
 
 import { loadAddon, type NativeLocks, type NativeOptions } from "./addon.js";
 import { AbortWatch } from "./abort.js";
-import { Outcome, sharedCompletions, type Completion, type Completions } from "./completions.js";
+import { sharedCompletions, type Completion, type Completions } from "./completions.js";
 import type { Embedding } from "./embedding.js";
 import { fromNative, internal, invalidArgument, toLockError } from "./errors.js";
 
@@ -58,19 +58,6 @@ export class Client {
     return completion;
   }
 
-  /**
-   * The answer of the addon's `release` or `releaseAll`: whether everything was released.
-   *
-   * @throws what {@link failure} makes of a failed one
-   */
-  async released(answer: number): Promise<boolean> {
-    if (answer < 0) {
-      const { value } = await this.expect(-answer, Outcome.Released);
-      return value === 1;
-    }
-    return this.settle(answer);
-  }
-
   /** The addon's answer to giving something back at once: whether it was held until now. Passes on whom that served. */
   settle(answer: number): boolean {
     if ((answer & 2) !== 0) {
@@ -79,7 +66,7 @@ export class Client {
     return (answer & 1) !== 0;
   }
 
-  /** The completion of `ticket`, or the signal's reason as a rejection, with the request taken back. */
+  /** The completion of `ticket`. Rejects with the signal's reason once the request has been taken back for it. */
   async waitUnlessAborted(ticket: number, signal: AbortSignal): Promise<Completion> {
     const completion = this.completions.wait(ticket);
     const watch = this.watchSignal(signal, (reason) => this.withdraw(ticket, reason));
@@ -100,14 +87,20 @@ export class Client {
     }
   }
 
-  /** Takes back the request of `ticket`, if it waits, and rejects its promise. */
+  /**
+   * Takes back the request of `ticket`, if it waits, and rejects its promise. A request that has its answer already
+   * goes on: that answer is on its way, and may be a grant.
+   */
   withdraw(ticket: number, reason: unknown): void {
-    if (!this.completions.withdraw(ticket, reason)) {
+    if (!this.completions.isAwaited(ticket)) {
       return;
     }
     try {
-      this.native.cancel(ticket);
+      if (this.native.cancel(ticket)) {
+        this.completions.withdraw(ticket, reason);
+      }
     } catch (thrown) {
+      this.completions.withdraw(ticket, reason);
       // The caller has its answer; that a grant may come to nobody is for whoever watches over the process.
       this.embedding.unreleased(toLockError(thrown));
     }

@@ -93,15 +93,18 @@ export class Completions {
     });
   }
 
-  /** Rejects the promise that waits for `ticket`. False: none does (any more). */
-  withdraw(ticket: number, reason: unknown): boolean {
+  /** Whether a promise waits for `ticket`. */
+  isAwaited(ticket: number): boolean {
+    return this.#waiting.has(ticket);
+  }
+
+  /** Rejects the promise that waits for `ticket`. */
+  withdraw(ticket: number, reason: unknown): void {
     const waiter = this.#waiting.get(ticket);
-    if (waiter === undefined) {
-      return false;
+    if (waiter !== undefined) {
+      this.#forget(ticket);
+      waiter.reject(reason);
     }
-    this.#forget(ticket);
-    waiter.reject(reason);
-    return true;
   }
 
   /** Tells `listener` when the lock of the job of `ticket` is lost. */

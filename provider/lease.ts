@@ -101,7 +101,7 @@ export class Lease implements LossListener {
       return;
     }
     if (completion.outcome !== Outcome.Granted) {
-      throw this.client.failure(completion);
+      throw this.#abandoned === undefined ? this.client.failure(completion) : this.#abandoned.reason;
     }
     this.#token = completion.value;
   }

@@ -80,7 +80,8 @@ export class Locks {
    *
    * @throws LockError `LOCK_HELD`: somebody else holds a key.
    * @throws LockError `LOCK_TIMEOUT`: with `awaitQueue`, the lock was not to be had within `timeout`.
-   * @throws the reason of `args.signal`: it aborted before the lock was taken.
+   * @throws the reason of `args.signal`: it aborted before the lock was taken. Where both happen at once, the lock may
+   *   be taken: then this resolves.
    */
   acquire(keys: string | string[], args?: AcquireArgs | null): Promise<void> {
     try {
@@ -118,7 +119,8 @@ export class Locks {
       if (names.length === 0) {
         return this.#ifOpen(true);
       }
-      return this.#client.released(this.#client.native.release(names, ownerId));
+      const answer = this.#client.native.release(names, ownerId);
+      return answer < 0 ? this.#released(-answer) : Promise.resolve(this.#client.settle(answer));
     } catch (thrown) {
       return this.#refuse(thrown);
     }
@@ -132,7 +134,11 @@ export class Locks {
     } catch (thrown) {
       throw this.#client.present(thrown);
     }
-    await this.#client.released(answer);
+    if (answer < 0) {
+      await this.#client.expect(-answer, Outcome.Done);
+    } else {
+      this.#client.settle(answer);
+    }
   }
 
   /** The locks that are held on `keys`, or all of the namespace, by key. */
@@ -192,11 +198,19 @@ export class Locks {
     if (completion.outcome === Outcome.Granted) {
       return;
     }
+    if (signal?.aborted === true) {
+      throw abortReason(signal);
+    }
     if (completion.outcome === Outcome.TimedOut && !awaitQueue) {
       // Having waited a while does not make a plain acquire something else: its callers look for this refusal.
       throw client.present(lockHeld(completion.detail?.key));
     }
     throw client.failure(completion);
+  }
+
+  async #released(ticket: number): Promise<boolean> {
+    const { value } = await this.#client.expect(ticket, Outcome.Released);
+    return value === 1;
   }
 
   /** The job of an `execute` that has nothing to lock. */

@@ -17,6 +17,10 @@ use medusa_locking_native::backend::redis::settings::{RedisOverrides, RedisSetti
 use medusa_locking_native::backend::redis::stream::{ConnectError, ConnectErrorKind, Stream, connect};
 use support::RedisServer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+/// How long a server may take to answer or to close; far more than it needs.
+const REPLY_WITHIN: Duration = Duration::from_secs(10);
 
 /// A connection past its handshake.
 #[derive(Debug)]
@@ -59,7 +63,10 @@ impl Connection {
             if let Some(reply) = self.parser.next().unwrap() {
                 return Some(reply);
             }
-            match self.stream.read(&mut buffer).await {
+            match timeout(REPLY_WITHIN, self.stream.read(&mut buffer))
+                .await
+                .unwrap()
+            {
                 Ok(0) | Err(_) => return None,
                 Ok(count) => self.parser.feed(&buffer[..count]),
             }

@@ -53,8 +53,8 @@ pub struct Locks {
 pub struct NativeStats {
     /// `memory` or `redis`.
     pub backend: String,
-    /// In memory, how many keys of the namespace are held or waited for; on Redis, how many jobs of this client run.
-    pub held: u32,
+    /// In memory, how many keys of the namespace are held or waited for; on Redis, the same of this client's jobs.
+    pub keys: u32,
     /// Requests that wait: in memory, of the namespace; on Redis, of this client.
     pub waiting: u32,
 }
@@ -206,7 +206,7 @@ impl Locks {
     /// Counts.
     #[napi]
     pub fn stats(&self) -> NativeStats {
-        let (backend, (held, waiting)) = match &self.backend {
+        let (backend, (keys, waiting)) = match &self.backend {
             Backend::Memory(member) => ("memory", member.counts()),
             #[cfg(feature = "redis")]
             Backend::Redis(member) => ("redis", member.counts()),
@@ -214,7 +214,7 @@ impl Locks {
         let count = |n| u32::try_from(n).unwrap_or(u32::MAX);
         NativeStats {
             backend: backend.to_owned(),
-            held: count(held),
+            keys: count(keys),
             waiting: count(waiting),
         }
     }

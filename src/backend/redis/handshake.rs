@@ -177,11 +177,7 @@ impl Introduction {
         }
         if let Some(ServerSideId { id, addr }) = previous {
             let id = id.to_string();
-            said.say(
-                Purpose::Fence,
-                &["CLIENT", "KILL", "ID", &id, "ADDR", "1.1.1.1:1"],
-            );
-            let _ = addr;
+            said.say(Purpose::Fence, &["CLIENT", "KILL", "ID", &id, "ADDR", addr]);
         }
         if settings.db != 0 {
             said.say(Purpose::SelectDatabase, &["SELECT", &settings.db.to_string()]);

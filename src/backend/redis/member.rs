@@ -191,10 +191,10 @@ impl Member {
         self.leave();
     }
 
-    /// How many jobs hold a lease, and how many requests wait.
+    /// How many keys jobs hold or wait for here, and how many requests wait.
     pub fn counts(&self) -> (usize, usize) {
         let fleet = self.shared.fleet.lock();
-        (fleet.held(), fleet.waiting())
+        (fleet.keys(), fleet.waiting())
     }
 
     fn run(&self, kind: ErrandKind) -> Ticket {

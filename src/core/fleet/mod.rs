@@ -301,9 +301,15 @@ impl Fleet {
         self.leases.len()
     }
 
-    /// How many of this process wait in the local queue of `key`.
+    /// How many keys jobs of this member hold or wait for.
+    pub fn keys(&self) -> usize {
+        self.table.keys()
+    }
+
+    /// How many requests of this member wait for `key`: those in the local queue, and the one that asks for them.
     pub fn waiting_for(&self, key: &str) -> usize {
-        self.table.waiters_of(key)
+        let asks = self.table.job_of(key).is_some_and(|ticket| self.asks.contains_key(&ticket));
+        self.table.waiters_of(key) + usize::from(asks)
     }
 
     fn is_up(&self) -> bool {
