@@ -103,7 +103,7 @@ test("a process that exits while it waits leaves no lock and no place in a queue
   assert.equal((await child.ends()).code, 0);
   await held.end();
   assert.equal(await settles(locks.execute(["k", "l3"], () => "free", { timeout: 30 }), "the keys are free"), "free");
-  await nothingLeft(admin);
+  await nothingLeft(admin, namespace);
 });
 
 test("process.exit() while Redis hangs is not held up", async () => {
@@ -154,7 +154,7 @@ test("a Medusa process that ends by SIGTERM: the provider's jobs give their lock
 });
 
 /** Of our bookkeeping, only what belongs to the lock that stays may be left. */
-async function nothingLeftOfJobs({ locks }) {
+async function nothingLeftOfJobs({ locks, namespace }) {
   await locks.release("kept", { ownerId: "me" });
-  await nothingLeft(admin);
+  await nothingLeft(admin, namespace);
 }

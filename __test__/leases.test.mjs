@@ -77,7 +77,7 @@ test("maxStall: a process that hangs for ever stops renewing, and its lock comes
 });
 
 test("renewals go on for as long as the job runs, and end with it", async () => {
-  const { locks, lockName } = open();
+  const { locks, namespace, lockName } = open();
   const held = await holding(locks, ["k", "l"], { expire: 0.9 });
   const owner = await admin.get(lockName);
   await stays(async () => (await admin.get(lockName)) === owner, "the lock is there", 2_700);
@@ -85,7 +85,7 @@ test("renewals go on for as long as the job runs, and end with it", async () => 
   assert.equal(held.signal.aborted, false);
   assert.equal(await held.end("done"), "done");
   await stays(async () => (await admin.exists(lockName)) === 0, "nothing renews a lock that was given back", 500);
-  await nothingLeft(admin);
+  await nothingLeft(admin, namespace);
 });
 
 test("many leases are renewed in few commands", async () => {
@@ -136,7 +136,7 @@ test("a job that fails after it lost its lock: execute rejects, and the new owne
 });
 
 test("Redis hangs past the lease: the signal aborts at the deadline, not after it", async () => {
-  const { locks } = open({ redisOptions: { commandTimeout: 1_000, connectTimeout: 1_000 } });
+  const { locks, namespace } = open({ redisOptions: { commandTimeout: 1_000, connectTimeout: 1_000 } });
   const lease = 3_000;
   const held = await holding(locks, "k", { expire: lease / 1_000 });
   const frozen = performance.now();
@@ -150,7 +150,7 @@ test("Redis hangs past the lease: the signal aborts at the deadline, not after i
   await settles(assert.rejects(held.end("must not count"), (error) => error === held.signal.reason), "execute rejects");
   server.thaw();
   assert.equal(await settles(locks.execute("k", () => "again", { timeout: 30 }), "the key is free"), "again");
-  await nothingLeft(admin);
+  await nothingLeft(admin, namespace);
 });
 
 test("Redis hangs for less than the lease: nobody loses anything", async () => {

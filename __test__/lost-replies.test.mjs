@@ -59,7 +59,7 @@ for (const [title, call] of CALLS) {
         const ownerId = title.includes("without owner") ? undefined : "me";
         assert.equal(await locks.release(keys, { ownerId }), true);
       }
-      await nothingLeft(admin);
+      await nothingLeft(admin, namespace);
     });
 
     test(`${name}, the reply lost and Redis out of reach: told no, and the lock does not stay`, async () => {
@@ -70,7 +70,7 @@ for (const [title, call] of CALLS) {
       await until(() => outcome.state === "rejected", "the caller is told no");
       proxy.accept();
       for (const key of [keys].flat()) await until(async () => (await value(key)) === null, `"${key}" comes free`);
-      await nothingLeft(admin);
+      await nothingLeft(admin, namespace);
       assert.equal(await locks.execute(keys, () => "served", { timeout: 5 }), "served");
     });
   }
@@ -110,7 +110,7 @@ test("an execute's release whose reply was lost: the job's result counts", async
   proxy.loseReplyTo(`${namespace}k`);
   assert.equal(await settles(held.end("done"), "execute"), "done");
   await until(async () => (await value("k")) === null, "the key is free");
-  await nothingLeft(admin);
+  await nothingLeft(admin, namespace);
 });
 
 test("a renewal whose reply was lost: the lease is kept", async () => {

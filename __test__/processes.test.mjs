@@ -74,7 +74,7 @@ async function everythingFree(options) {
   const locks = new Locks(options);
   await until(async () => (await locks.inspect()).length === 0, "nothing stays locked");
   await locks.close();
-  await nothingLeft(admin);
+  await nothingLeft(admin, options.namespace);
 }
 
 test("four processes on overlapping key sets: one at a time, tokens rise, all are served", async () => {

@@ -10,7 +10,7 @@ import { holding } from "./support/held.mjs";
 import { incumbent, lockingModule, ours } from "./support/medusa.mjs";
 import { Locks } from "./support/product.mjs";
 import { allKeys, bookkeeping, nothingLeft, redisServer } from "./support/redis.mjs";
-import { settles, stays, until, watch } from "./support/waiting.mjs";
+import { settles, stays, watch } from "./support/waiting.mjs";
 
 let server, admin;
 const closing = [];
@@ -107,7 +107,7 @@ describe("what stands in Redis", () => {
       await native.acquire(`m${n}`, { ownerId: "me", expire: 60 });
       await native.release(`m${n}`, { ownerId: "me" });
     }
-    await nothingLeft(admin);
+    await nothingLeft(admin, namespace);
     const added = (await allKeys(admin)).filter((key) => !before.includes(key));
     assert.deepEqual(added.filter((key) => !key.startsWith("locking-native:fence:")), []);
     assert.deepEqual(added.filter((key) => key.startsWith(namespace)), []);
@@ -115,11 +115,10 @@ describe("what stands in Redis", () => {
   });
 
   test("a lock that expires takes our bookkeeping with it", async () => {
-    const { native } = await sideBySide();
+    const { native, namespace } = await sideBySide();
     await native.acquire(["k", "l"], { ownerId: "me", expire: 0.3 });
     await native.acquire("o", { expire: 0.3 });
-    await nothingLeft(admin);
-    assert.deepEqual(await bookkeeping(admin), []);
+    await nothingLeft(admin, namespace);
   });
 
   test("a fencing token keeps rising although the counter was lost", async () => {
@@ -235,8 +234,23 @@ describe("side by side with @medusajs/locking-redis", () => {
     assert.deepEqual([await value("c"), await value("d")], [null, null]);
   });
 
+  test("what an old node releases of ours leaves no record that stays for ever", async () => {
+    const { native, theirs, namespace } = await sideBySide();
+    await native.acquire("named", { ownerId: "me" });
+    await native.acquire("nobodys");
+    await native.acquire("short", { expire: 60 });
+    assert.equal(await theirs.release("named", { ownerId: "me" }), true);
+    await theirs.releaseAll();
+    for (const record of await bookkeeping(admin, namespace)) {
+      assert.ok((await admin.pttl(record)) > 0, `${record} never expires`);
+    }
+    await native.acquire(["named", "nobodys", "short"], { ownerId: "you" });
+    assert.equal(await native.release(["named", "nobodys", "short"], { ownerId: "you" }), true);
+    await nothingLeft(admin, namespace);
+  });
+
   test("a rolling deploy: both kinds of nodes hammer one key, and no two are inside at once", async () => {
-    const { native, theirs } = await sideBySide();
+    const { native, theirs, namespace } = await sideBySide();
     let inside = 0;
     let done = 0;
     const job = async () => {
@@ -251,6 +265,6 @@ describe("side by side with @medusajs/locking-redis", () => {
     };
     await Promise.all([worker(native, "k"), worker(native, ["k", "l"]), worker(theirs, "k"), worker(theirs, ["k"])]);
     assert.equal(done, 40);
-    await until(async () => (await bookkeeping(admin)).length === 0, "nothing of ours is left");
+    await nothingLeft(admin, namespace);
   });
 });

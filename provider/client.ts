@@ -46,13 +46,13 @@ export class Client {
   }
 
   /**
-   * The completion of `ticket`, which must have this outcome.
+   * The completion of `ticket`, which must have one of these outcomes.
    *
    * @throws what {@link failure} makes of any other
    */
-  async expect(ticket: number, outcome: number): Promise<Completion> {
+  async expect(ticket: number, ...outcomes: readonly number[]): Promise<Completion> {
     const completion = await this.completions.wait(ticket);
-    if (completion.outcome !== outcome) {
+    if (!outcomes.includes(completion.outcome)) {
       throw this.failure(completion);
     }
     return completion;

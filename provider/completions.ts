@@ -48,6 +48,11 @@ export interface Completion {
   readonly inspection: readonly InspectedLock[] | null;
 }
 
+/** Whether a request holds nothing because somebody else holds a key. */
+export function isBlocked({ outcome }: Completion): boolean {
+  return outcome === Outcome.Refused || outcome === Outcome.TimedOut;
+}
+
 /** Who is to be told when a job's lock is lost. Must neither throw nor run a caller's code at once. */
 export interface LossListener {
   /** Whose lock it is. */

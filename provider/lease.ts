@@ -7,8 +7,8 @@
 
 import type { AbortWatch } from "./abort.js";
 import type { Client } from "./client.js";
-import { Outcome, type Completion, type LossListener } from "./completions.js";
-import { fromNative, lockLost, LockError, toLockError, type NativeFailure } from "./errors.js";
+import { isBlocked, Outcome, type Completion, type LossListener } from "./completions.js";
+import { fromNative, lockLost, LockError, lockTimedOut, toLockError, type NativeFailure } from "./errors.js";
 import type { HeldLock, Job } from "./types.js";
 
 export class Lease implements LossListener {
@@ -100,10 +100,17 @@ export class Lease implements LossListener {
     if (completion === undefined) {
       return;
     }
-    if (completion.outcome !== Outcome.Granted) {
-      throw this.#abandoned === undefined ? this.client.failure(completion) : this.#abandoned.reason;
+    if (completion.outcome === Outcome.Granted) {
+      this.#token = completion.value;
+      return;
     }
-    this.#token = completion.value;
+    if (this.#abandoned !== undefined) {
+      throw this.#abandoned.reason;
+    }
+    // Also where it was refused at once, for want of time to wait.
+    throw isBlocked(completion)
+      ? this.client.present(lockTimedOut(completion.detail?.key))
+      : this.client.failure(completion);
   }
 
   #held(): HeldLock {

@@ -5,9 +5,9 @@
 import { checkJob, readAcquireArgs, readExecuteArgs, readKeys, readOwnerArgs } from "./arguments.js";
 import { abortReason } from "./abort.js";
 import { Client } from "./client.js";
-import { Outcome } from "./completions.js";
+import { isBlocked, Outcome } from "./completions.js";
 import { plainEmbedding, type Embedding } from "./embedding.js";
-import { closed, lockHeld, lockLostByClosing, lockTimedOut } from "./errors.js";
+import { closed, lockHeld, lockLostByClosing, lockTimedOut, type LockError } from "./errors.js";
 import { closeAtExit, closedAlready } from "./exit.js";
 import { Lease } from "./lease.js";
 import { readOptions, type LocksOptions, type Settings } from "./options.js";
@@ -100,7 +100,7 @@ export class Locks {
         return Promise.resolve();
       }
       if (answer === 0) {
-        return this.#refuse(awaitQueue ? lockTimedOut(native.refusedKey()) : lockHeld(native.refusedKey()));
+        return this.#refuse(blocked(awaitQueue, native.refusedKey()));
       }
       return this.#acquired(-answer, awaitQueue, signal);
     } catch (thrown) {
@@ -135,7 +135,7 @@ export class Locks {
       throw this.#client.present(thrown);
     }
     if (answer < 0) {
-      await this.#client.expect(-answer, Outcome.Done);
+      await this.#client.expect(-answer, Outcome.Released, Outcome.Done);
     } else {
       this.#client.settle(answer);
     }
@@ -201,11 +201,7 @@ export class Locks {
     if (signal?.aborted === true) {
       throw abortReason(signal);
     }
-    if (completion.outcome === Outcome.TimedOut && !awaitQueue) {
-      // Having waited a while does not make a plain acquire something else: its callers look for this refusal.
-      throw client.present(lockHeld(completion.detail?.key));
-    }
-    throw client.failure(completion);
+    throw isBlocked(completion) ? client.present(blocked(awaitQueue, completion.detail?.key)) : client.failure(completion);
   }
 
   async #released(ticket: number): Promise<boolean> {
@@ -233,4 +229,12 @@ export class Locks {
   #refuse(thrown: unknown): Promise<never> {
     return Promise.reject(this.#client.present(thrown));
   }
+}
+
+/**
+ * The refusal of an `acquire`: how it is worded depends on what the caller asked for, not on how long it waited. Having
+ * queued for `acquireWait` does not make a plain one something else: its callers look for that refusal.
+ */
+function blocked(awaitQueue: boolean, key: string | undefined): LockError {
+  return awaitQueue ? lockTimedOut(key) : lockHeld(key);
 }

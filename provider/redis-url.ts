@@ -66,7 +66,7 @@ function parse(text: string): URL {
 }
 
 function withScheme(text: string): string {
-  if (/^[a-z][a-z0-9+.-]*:\/\//i.test(text)) {
+  if (/^(unix:|[a-z][a-z0-9+.-]*:\/\/)/i.test(text)) {
     return text;
   }
   if (text.startsWith("//")) {

@@ -32,7 +32,7 @@ use proptest::sample::select;
 use proptest::test_runner::{RngAlgorithm, TestCaseResult};
 
 /// At least so many histories for each test and mode; more if the environment says so.
-const CASES: u32 = 2_000;
+const CASES: u32 = 1_000;
 
 fn config() -> ProptestConfig {
     let from_environment = ProptestConfig::default();
@@ -155,7 +155,10 @@ fn run_with_the_ledger(ownerless: Ownerless, events: &[Event]) -> TestCaseResult
     for event @ Event { now, call } in events {
         // What the time brings is noted apart from what the call does.
         make_and_note(&mut table, &mut ledger, *now, &Call::Tick)?;
-        prop_assert!(table.next_deadline() > *now, "something is still due after a tick before {event:?}");
+        prop_assert!(
+            table.next_deadline() > *now,
+            "something is still due after a tick before {event:?}"
+        );
         make_and_note(&mut table, &mut ledger, *now, call)?;
         ledger.check_at_rest(*now, &table)?;
         end = *now;

@@ -23,6 +23,7 @@ function connect(url) {
  */
 export async function redisServer(args = []) {
   let server = await startRedis({ args });
+  let running = true;
   const clients = [];
   const { url, port } = server;
 
@@ -38,23 +39,22 @@ export async function redisServer(args = []) {
     },
     /** The server answers nobody until `thaw()`, though its connections stay open. */
     freeze: () => process.kill(server.pid, "SIGSTOP"),
-    thaw: () => process.kill(server.pid, "SIGCONT"),
+    thaw: () => running && process.kill(server.pid, "SIGCONT"),
     /** Ends the server at once; its data is gone. */
     async kill() {
       process.kill(server.pid, "SIGKILL");
+      running = false;
       await server.stop();
     },
     /** Starts an empty server in its place, on the same port. */
     async restart(moreArgs = args) {
       server = await startRedis({ args: [...moreArgs, "--port", String(port)] });
+      running = true;
     },
     async stop() {
       for (const client of clients) client.disconnect();
-      try {
-        self.thaw();
-      } catch {
-        // It is not running.
-      }
+      self.thaw();
+      running = false;
       await server.stop();
     },
   };
@@ -79,12 +79,13 @@ export async function allKeys(admin) {
   return keys.sort();
 }
 
-/** Our own bookkeeping beside the locks, the fence counters aside: nothing may be left of it after work. */
-export async function bookkeeping(admin) {
+/** Our own bookkeeping beside the locks of `namespace`, the fence counter aside: nothing may be left of it after work. */
+export async function bookkeeping(admin, namespace) {
   const keys = await allKeys(admin);
-  return keys.filter((key) => key.startsWith("locking-native:") && !key.startsWith("locking-native:fence:"));
+  const ours = keys.filter((key) => key.startsWith("locking-native:") && key.includes(namespace));
+  return ours.filter((key) => !key.startsWith("locking-native:fence:"));
 }
 
-/** Waits until the bookkeeping is gone. */
-export const nothingLeft = (admin) =>
-  until(async () => (await bookkeeping(admin)).length === 0, "nothing of ours is left in Redis beside the fence counter");
+/** Waits until the bookkeeping of `namespace` is gone. */
+export const nothingLeft = (admin, namespace) =>
+  until(async () => (await bookkeeping(admin, namespace)).length === 0, "nothing of ours is left in Redis beside the fence counter");

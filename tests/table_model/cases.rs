@@ -5,7 +5,7 @@ use std::time::Duration;
 use medusa_locking_native::core::error::RequestError;
 use medusa_locking_native::core::moment::Moment;
 use medusa_locking_native::core::owner::Owner;
-use medusa_locking_native::core::table::{Change, Claim, Limits, Ownerless, Patience};
+use medusa_locking_native::core::table::{Change, Claim, Client, Limits, Ownerless, Patience};
 
 use super::scene::{Asked, Scene, lock, named};
 
@@ -92,6 +92,26 @@ fn an_open_lock_goes_to_those_who_may_have_it_in_the_order_of_their_arrival() {
         let earlier = scene.queue(&["a", earlier_wants], lock(&ben));
         scene.queue(&["a", later_wants], lock(&named("ada")));
         scene.finish(job);
+        assert_eq!(
+            (scene.owner_of("a"), scene.grants()),
+            (Some(ben), vec![opens, earlier])
+        );
+    }
+}
+
+/// Whichever of its jobs the table ends first: so often that chance cannot hide it.
+#[test]
+fn what_a_client_leaves_goes_to_those_who_may_have_it_in_the_order_of_their_arrival() {
+    for _ in 0..20 {
+        let (mut scene, ben, leaver) = (open(), named("ben"), Client(2));
+        scene.client = leaver;
+        scene.take(&["a"], Claim::Job);
+        scene.take(&["b"], Claim::Job);
+        scene.client = Client(1);
+        let opens = scene.queue(&["a"], lock(&Owner::Anyone));
+        let earlier = scene.queue(&["a", "b"], lock(&ben));
+        scene.queue(&["a"], lock(&named("ada")));
+        scene.leave(leaver);
         assert_eq!(
             (scene.owner_of("a"), scene.grants()),
             (Some(ben), vec![opens, earlier])

@@ -10,12 +10,11 @@ use medusa_locking_native::core::ticket::Ticket;
 
 use super::history::key_set;
 
-/// The only client.
-pub const CLIENT: Client = Client(7);
-
 pub struct Scene {
     pub table: Table,
     pub now: Moment,
+    /// Who asks.
+    pub client: Client,
     tickets: u64,
     effects: Vec<Effect>,
 }
@@ -34,6 +33,7 @@ impl Scene {
         Scene {
             table: Table::new(ownerless, limits),
             now,
+            client: Client(1),
             tickets: 0,
             effects: Vec::new(),
         }
@@ -50,7 +50,7 @@ impl Scene {
         let (ticket, keys) = (Ticket::new(self.tickets), key_set(keys.iter().copied()));
         let request = Request {
             ticket,
-            client: CLIENT,
+            client: self.client,
             keys,
             claim,
             patience,
@@ -96,6 +96,10 @@ impl Scene {
             self.table.release(self.now, &keys, owner, &mut self.effects),
             "{owner:?} did not hold {keys:?}"
         );
+    }
+
+    pub fn leave(&mut self, client: Client) {
+        self.table.leave(self.now, client, &mut self.effects);
     }
 
     pub fn cancel(&mut self, ticket: Ticket) {

@@ -289,9 +289,9 @@ impl Fleet {
             return self.forget(now, ticket);
         }
         if ask.wish.patience == Patience::Refuse {
-            let key = ask.busy.clone();
-            if let Some(key) = key.or_else(|| ask.wish.keys.iter().next().cloned()) {
-                self.tell(ticket, Outcome::Refused(key));
+            let is_job = ask.wish.is_job();
+            if let Some(key) = ask.busy.clone() {
+                self.tell(ticket, if is_job { Outcome::TimedOut(key) } else { Outcome::Refused(key) });
             }
             return self.forget(now, ticket);
         }

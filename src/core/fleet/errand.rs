@@ -198,7 +198,7 @@ impl Fleet {
                 });
             }
             (ErrandKind::ReleaseAll { cursor: 0, .. }, Answer::Released(_)) => {
-                self.end_errand(ticket, Outcome::Released(true));
+                self.end_errand(ticket, Outcome::Done);
                 // Whose leases went with it shall not wait for their next renewal to hear of it.
                 self.renew_all();
                 return self.kick_all();

@@ -2,21 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Change, Claim, Client, Effect, Job, Ownerless, Table};
+use super::{Change, Claim, Client, Effect, Job, Ownerless, Slot, Table, Waiter};
 use crate::core::key::KeySet;
 use crate::core::moment::Moment;
 use crate::core::owner::Owner;
 use crate::core::ticket::Ticket;
-
-/// Waiters that a grant may have let through although they do not head their queues.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum FollowUp {
-    /// A named owner got keys. Its other waiters may have these too, wherever in the queue they stand: whoever
-    /// stands before them cannot have them until this owner releases them anyway.
-    SameOwner(Box<str>),
-    /// With [`Ownerless::Open`], a lock that nobody owns is open to every `acquire` that waits for it.
-    Open(KeySet),
-}
 
 impl Table {
     /// The first key that a request that has not queued yet cannot have.
@@ -40,69 +30,73 @@ impl Table {
             Claim::Lock { owner, expire } => (owner.clone(), expire.map(|span| now.after(span))),
         };
         for key in &keys {
-            self.occupy(key, owner.clone(), ticket, expires_at);
+            if self.occupy(key, owner.clone(), ticket, expires_at) {
+                self.look_at_admitted(key, &owner);
+            }
         }
-        match owner {
-            Owner::Job(_) => {
-                self.jobs.insert(
-                    ticket,
-                    Job {
-                        client,
-                        keys,
-                        lost: false,
-                    },
-                );
-            }
-            Owner::Named(name) if self.named_waiters.contains_key(&name) => {
-                self.note_follow_up(FollowUp::SameOwner(name));
-            }
-            Owner::Anyone if self.ownerless == Ownerless::Open => self.note_follow_up(FollowUp::Open(keys)),
-            Owner::Named(_) | Owner::Anyone => {}
+        if let Owner::Job(_) = owner {
+            self.jobs.insert(
+                ticket,
+                Job {
+                    client,
+                    keys,
+                    lost: false,
+                },
+            );
         }
     }
 
     /// After `keys` changed: grants who may be granted now, and forgets keys that nobody holds or waits for.
     pub(super) fn evaluate(&mut self, now: Moment, keys: &[Arc<str>], out: &mut Vec<Effect>) {
+        self.look_at(keys);
+        self.settle(now, out);
+    }
+
+    /// Notes the heads of those of `keys` that are free, and forgets those that nobody wants.
+    pub(super) fn look_at(&mut self, keys: &[Arc<str>]) {
         for key in keys {
             let Some(slot) = self.slots.get(key) else { continue };
             if slot.holder.is_some() {
                 continue;
             }
-            match slot.queue.first().copied() {
-                Some(head) => self.grant_if_due(now, head, out),
+            match slot.queue.first() {
+                Some(head) => drop(self.candidates.insert(*head)),
                 None => drop(self.slots.remove(key)),
             }
         }
-        self.follow_up(now, out);
     }
 
-    /// Looks again at those whom a grant may have let through, until nothing changes. A loop and not a recursion:
-    /// thousands may wait under one name.
-    pub(super) fn follow_up(&mut self, now: Moment, out: &mut Vec<Effect>) {
-        while let Some(next) = self.follow_ups.pop() {
-            for ticket in self.candidates(&next) {
-                self.grant_if_due(now, ticket, out);
+    /// Looks at whom a change or a grant may have let through, first come first, until nothing changes. A loop and
+    /// not a recursion: thousands may wait under one name.
+    pub(super) fn settle(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        while let Some(ticket) = self.candidates.pop_first() {
+            self.grant_if_due(now, ticket, out);
+        }
+    }
+
+    /// Notes those who may have `key` although `owner` just got it, wherever in the queue they stand: other waiters
+    /// of the same name, because whoever stands before them cannot have the key until this owner releases it
+    /// anyway; and with [`Ownerless::Open`] every `acquire`, if nobody owns it.
+    fn look_at_admitted(&mut self, key: &Arc<str>, owner: &Owner) {
+        let Some(Slot { queue, .. }) = self.slots.get(key) else {
+            return;
+        };
+        match owner {
+            Owner::Named(name) => {
+                let Some(same_owner) = self.named_waiters.get(name) else {
+                    return;
+                };
+                // Through the shorter one: many may wait for one key, and many under one name.
+                let (shorter, longer) = if queue.len() < same_owner.len() {
+                    (queue, same_owner)
+                } else {
+                    (same_owner, queue)
+                };
+                self.candidates
+                    .extend(shorter.iter().filter(|ticket| longer.contains(*ticket)));
             }
-        }
-    }
-
-    fn candidates(&self, follow_up: &FollowUp) -> Vec<Ticket> {
-        let of_key = |key: &Arc<str>| self.slots.get(key).map(|slot| slot.queue.iter().copied());
-        match follow_up {
-            FollowUp::SameOwner(name) => self
-                .named_waiters
-                .get(name)
-                .into_iter()
-                .flatten()
-                .copied()
-                .collect(),
-            FollowUp::Open(keys) => keys.iter().filter_map(of_key).flatten().collect(),
-        }
-    }
-
-    fn note_follow_up(&mut self, follow_up: FollowUp) {
-        if !self.follow_ups.contains(&follow_up) {
-            self.follow_ups.push(follow_up);
+            Owner::Anyone if self.ownerless == Ownerless::Open => self.candidates.extend(queue),
+            Owner::Anyone | Owner::Job(_) => {}
         }
     }
 
@@ -111,13 +105,9 @@ impl Table {
         let Some(waiter) = self.waiters.get(&ticket) else {
             return;
         };
-        let due = waiter.keys.iter().all(|key| {
-            self.slots.get(key).is_some_and(|slot| match &slot.holder {
-                None => slot.queue.first() == Some(&ticket),
-                Some(holder) => self.admits(&holder.owner, &waiter.claim),
-            })
-        });
-        if due && let Some(waiter) = self.dequeue(ticket) {
+        if self.blocking(ticket, waiter).is_none()
+            && let Some(waiter) = self.dequeue(ticket)
+        {
             out.push(Effect {
                 client: waiter.client,
                 ticket,
@@ -125,6 +115,19 @@ impl Table {
             });
             self.hold(now, ticket, waiter.client, waiter.keys, &waiter.claim);
         }
+    }
+
+    /// The first key that a waiter cannot have yet.
+    pub(super) fn blocking(&self, ticket: Ticket, waiter: &Waiter) -> Option<Arc<str>> {
+        let may_have = |slot: &Slot| match &slot.holder {
+            None => slot.queue.first() == Some(&ticket),
+            Some(holder) => self.admits(&holder.owner, &waiter.claim),
+        };
+        waiter
+            .keys
+            .iter()
+            .find(|key| !self.slots.get(*key).is_some_and(may_have))
+            .cloned()
     }
 
     /// Whether a key of `holder` may be taken by `claim` without being free.

@@ -29,7 +29,6 @@ use crate::core::key::KeySet;
 use crate::core::moment::Moment;
 use crate::core::owner::Owner;
 use crate::core::ticket::Ticket;
-use evaluate::FollowUp;
 pub use inspect::LockView;
 use slot::Slot;
 
@@ -170,8 +169,8 @@ pub struct Table {
     timeouts: BTreeSet<(Moment, Ticket)>,
     /// When each lock with an expiry ends.
     expiries: BTreeSet<(Moment, Arc<str>)>,
-    /// Grants that may let others through; empty between public calls.
-    follow_ups: Vec<FollowUp>,
+    /// Waiters that a change may have let through, to be looked at in ticket order; empty between public calls.
+    candidates: BTreeSet<Ticket>,
 }
 
 impl Table {
@@ -204,7 +203,7 @@ impl Table {
         } = request;
         let Some(blocked) = self.first_blocked(&keys, &claim) else {
             self.hold(now, ticket, client, keys, &claim);
-            self.follow_up(now, out);
+            self.settle(now, out);
             return Ok(Verdict::Granted);
         };
         let deadline = match patience {
@@ -229,13 +228,9 @@ impl Table {
     /// Ends the job of `ticket` and frees what it still holds. False when it lost a key before, or does not exist.
     pub fn finish(&mut self, now: Moment, ticket: Ticket, out: &mut Vec<Effect>) -> bool {
         self.tick(now, out);
-        let Some(job) = self.jobs.remove(&ticket) else {
+        let Some(job) = self.end_job(ticket) else {
             return false;
         };
-        let owner = Owner::Job(ticket);
-        for key in &job.keys {
-            self.vacate_if(key, |holder| holder.owner == owner);
-        }
         self.evaluate(now, job.keys.as_slice(), out);
         !job.lost
     }
@@ -276,50 +271,56 @@ impl Table {
         } else if self.jobs.contains_key(&ticket) {
             self.finish(now, ticket, out);
         } else {
-            self.vacate_all(now, |holder| holder.grant == ticket, out);
+            self.vacate_all(now, |holder| holder.grant == ticket && !holder.taken_again, out);
         }
     }
 
     /// Takes every waiter of `client` out of its queues and says which these were. Its jobs go on.
     pub fn leave_queues(&mut self, now: Moment, client: Client, out: &mut Vec<Effect>) -> Vec<Ticket> {
         self.tick(now, out);
-        let waiting: Vec<Ticket> = self
-            .waiters
-            .iter()
-            .filter(|(_, w)| w.client == client)
-            .map(|(ticket, _)| *ticket)
-            .collect();
-        // All of them go before anyone is looked at: none may be granted on the way out.
-        let left: Vec<Waiter> = waiting
-            .iter()
-            .filter_map(|ticket| self.dequeue(*ticket))
-            .collect();
-        for waiter in left {
-            self.evaluate(now, waiter.keys.as_slice(), out);
+        let left = self.dequeue_all(client);
+        for (_, waiter) in &left {
+            self.look_at(waiter.keys.as_slice());
         }
-        waiting
+        self.settle(now, out);
+        left.into_iter().map(|(ticket, _)| ticket).collect()
     }
 
     /// Ends everything of `client`: its waiters leave, its jobs end. Locks that it acquired belong to their owners
     /// and stay.
     pub fn leave(&mut self, now: Moment, client: Client, out: &mut Vec<Effect>) {
-        self.leave_queues(now, client, out);
+        self.tick(now, out);
+        // All of it goes before anyone is looked at: nothing of this client may be granted on the way out, and who
+        // gets what it held does not depend on what goes first.
+        let left = self.dequeue_all(client);
         let running: Vec<Ticket> = self
             .jobs
             .iter()
             .filter(|(_, job)| job.client == client)
             .map(|(ticket, _)| *ticket)
             .collect();
-        for ticket in running {
-            self.finish(now, ticket, out);
+        let ended: Vec<Job> = running
+            .into_iter()
+            .filter_map(|ticket| self.end_job(ticket))
+            .collect();
+        let waited_for = left.iter().map(|(_, waiter)| &waiter.keys);
+        for keys in waited_for.chain(ended.iter().map(|job| &job.keys)) {
+            self.look_at(keys.as_slice());
         }
+        self.settle(now, out);
     }
 
     /// Frees the locks and ends the waits whose time has come.
     pub fn tick(&mut self, now: Moment, out: &mut Vec<Effect>) {
-        while let Some((_, key)) = self.expiries.first().filter(|(at, _)| *at <= now).cloned() {
-            self.vacate_if(&key, |_| true);
-            self.evaluate(now, std::slice::from_ref(&key), out);
+        // All that has expired is free before anyone is looked at: else its owner could take an expired lock again, past
+        // those who wait for it.
+        while self.expiries.first().is_some_and(|(at, _)| *at <= now) {
+            let mut keys = Vec::new();
+            while let Some((_, key)) = self.expiries.first().filter(|(at, _)| *at <= now).cloned() {
+                self.vacate_if(&key, |_| true);
+                keys.push(key);
+            }
+            self.evaluate(now, &keys, out);
         }
         while let Some((_, ticket)) = self.timeouts.first().filter(|(at, _)| *at <= now).copied() {
             self.time_out(now, ticket, out);
@@ -334,11 +335,13 @@ impl Table {
     }
 
     fn time_out(&mut self, now: Moment, ticket: Ticket, out: &mut Vec<Effect>) {
+        let blocked = self
+            .waiters
+            .get(&ticket)
+            .and_then(|waiter| self.blocking(ticket, waiter));
         let Some(waiter) = self.dequeue(ticket) else {
             return;
         };
-        let blocked = self.first_blocked(&waiter.keys, &waiter.claim);
-        self.evaluate(now, waiter.keys.as_slice(), out);
         // A waiter is never left grantable, so one of its keys was blocked; if not, the first names it well enough.
         if let Some(key) = blocked.or_else(|| waiter.keys.iter().next().cloned()) {
             out.push(Effect {
@@ -347,6 +350,7 @@ impl Table {
                 change: Change::TimedOut(key),
             });
         }
+        self.evaluate(now, waiter.keys.as_slice(), out);
     }
 
     fn check_limits(&self, keys: &KeySet) -> Result<(), RequestError> {

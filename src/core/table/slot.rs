@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{Change, Claim, Effect, Job, Table, Waiter};
+use super::{Change, Claim, Client, Effect, Job, Table, Waiter};
 use crate::core::moment::Moment;
 use crate::core::owner::Owner;
 use crate::core::ticket::Ticket;
@@ -24,6 +24,8 @@ pub(super) struct Holder {
     pub grant: Ticket,
     /// None: until released.
     pub expires_at: Option<Moment>,
+    /// Another request has taken the lock since, so it is no longer only the first one's to give back.
+    pub taken_again: bool,
 }
 
 impl Table {
@@ -63,17 +65,51 @@ impl Table {
         Some(waiter)
     }
 
+    /// Takes all waiters of `client` out of every queue. Those behind them have not been looked at yet.
+    pub(super) fn dequeue_all(&mut self, client: Client) -> Vec<(Ticket, Waiter)> {
+        let theirs: Vec<Ticket> = self
+            .waiters
+            .iter()
+            .filter(|(_, waiter)| waiter.client == client)
+            .map(|(ticket, _)| *ticket)
+            .collect();
+        theirs
+            .into_iter()
+            .filter_map(|ticket| Some((ticket, self.dequeue(ticket)?)))
+            .collect()
+    }
+
+    /// Ends a job and takes its keys from it. Who waits for these has not been looked at yet.
+    pub(super) fn end_job(&mut self, ticket: Ticket) -> Option<Job> {
+        let job = self.jobs.remove(&ticket)?;
+        let owner = Owner::Job(ticket);
+        for key in &job.keys {
+            self.vacate_if(key, |holder| holder.owner == owner);
+        }
+        Some(job)
+    }
+
     /// Makes `owner` the holder of `key`. Where the key is held already, by the same owner or open to it, the lock
     /// stays the same one: it keeps its grant and gets the new owner and expiry.
-    pub(super) fn occupy(&mut self, key: &Arc<str>, owner: Owner, grant: Ticket, expires_at: Option<Moment>) {
+    /// True when the key was somebody else's or nobody's before.
+    pub(super) fn occupy(
+        &mut self,
+        key: &Arc<str>,
+        owner: Owner,
+        grant: Ticket,
+        expires_at: Option<Moment>,
+    ) -> bool {
         let slot = self.slots.entry_ref(key).or_default();
         let before = slot.holder.as_ref();
         let old_expiry = before.and_then(|holder| holder.expires_at);
+        let taken_again = before.is_some();
+        let changed_hands = before.is_none_or(|holder| holder.owner != owner);
         let grant = before.map_or(grant, |holder| holder.grant);
         slot.holder = Some(Holder {
             owner,
             grant,
             expires_at,
+            taken_again,
         });
         if let Some(at) = old_expiry {
             self.expiries.remove(&(at, Arc::clone(key)));
@@ -81,6 +117,7 @@ impl Table {
         if let Some(at) = expires_at {
             self.expiries.insert((at, Arc::clone(key)));
         }
+        changed_hands
     }
 
     /// Takes `key` from its holder if `condition` holds for that. Who waits for it has not been looked at yet.

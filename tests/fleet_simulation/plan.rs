@@ -1,0 +1,246 @@
+//! Made-up plans: what the callers do, and what happens to the links and to the server.
+
+use std::fmt;
+
+use medusa_locking_native::core::owner::Owner;
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+
+use super::server::Trouble;
+
+/// Few keys and owners, so that they meet often.
+pub const KEYS: [&str; 3] = ["a", "b", "c"];
+const OWNERS: [&str; 2] = ["ada", "ben"];
+
+/// The most members at a time.
+const SEATS_MAX: usize = 4;
+
+/// How many steps a plan has at most.
+const STEPS_MAX: usize = 50;
+
+/// One plan. It shrinks by leaving out steps.
+#[derive(Clone)]
+pub struct Plan {
+    /// How many members there are at a time. One that leaves has a successor.
+    pub seats: usize,
+    /// Hardly anybody may wait.
+    pub tight: bool,
+    /// A new connection can have the old one closed by the server.
+    pub fences: bool,
+    /// How many milliseconds a second the server's clock gains.
+    pub gains: u64,
+    pub steps: Vec<Step>,
+}
+
+#[derive(Clone)]
+pub struct Step {
+    /// In ms, since the step before.
+    pub pause: u64,
+    pub deed: Deed,
+}
+
+/// In one line each, so that a failing plan can be read as a list.
+impl fmt::Debug for Plan {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Plan {
+            seats,
+            tight,
+            fences,
+            gains,
+            ..
+        } = self;
+        writeln!(formatter, "seats: {seats}, tight: {tight}, fences: {fences}, gains: {gains}")?;
+        let mut now = 0;
+        for Step { pause, deed } in &self.steps {
+            now += pause;
+            writeln!(formatter, "  {now} ms: {deed:?}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A request for locks, by how many were made since. That way most deeds concern one that still waits or holds.
+pub type Age = usize;
+
+#[derive(Clone, Copy, Debug)]
+pub enum Wait {
+    Not,
+    Ms(u64),
+    Forever,
+}
+
+/// What happens. Times are in ms; a seat stands for whoever has it then.
+#[derive(Clone, Debug)]
+pub enum Deed {
+    /// What does not matter to a failure shrinks to this.
+    Nothing,
+    Execute {
+        seat: usize,
+        keys: Vec<&'static str>,
+        lease: u64,
+        runs_for: u64,
+        /// It ends as soon as it hears that its lock is lost.
+        heeds: bool,
+        wait: Wait,
+    },
+    Acquire {
+        seat: usize,
+        keys: Vec<&'static str>,
+        owner: Owner,
+        expire: Option<u64>,
+        wait: Wait,
+    },
+    /// What that request acquired, if it did, is released by its owner, from wherever.
+    Release { seat: usize, of: Age },
+    ReleaseAll { seat: usize, owner: Option<Owner> },
+    Inspect { seat: usize, keys: Option<Vec<&'static str>> },
+    /// The caller has gone.
+    Cancel(Age),
+    /// What that request acquired was never seen by its caller.
+    Unseen(Age),
+    /// The provider closes: waits end, jobs go on; the seat goes to a successor.
+    Stop(usize),
+    /// The process ends in good order; the seat goes to a successor.
+    Leave(usize),
+    /// The callers' thread is stuck.
+    Stall { seat: usize, ms: u64 },
+    /// The thread of the link is stuck: nothing is sent nor heard.
+    Jam { seat: usize, ms: u64 },
+    /// How long everything takes on its way from now on.
+    Lag { seat: usize, there: u64, back: u64 },
+    /// Replies are lost until this connection has ended.
+    Mute(usize),
+    Cut {
+        seat: usize,
+        /// What has not arrived yet never will.
+        loses: bool,
+        /// What has not arrived yet arrives this much later.
+        late: u64,
+        /// What is on its way back is still heard.
+        hears: bool,
+        down_for: u64,
+    },
+    Kill { keeps_data: bool, hears: bool, down_for: u64 },
+    Freeze(u64),
+    Trouble { trouble: Trouble, ms: u64 },
+    /// Somebody puts something else where a lock could be.
+    Clutter { key: &'static str, ms: u64 },
+}
+
+/// What may happen apart from what callers do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Climate {
+    /// Nothing. Only that everything takes its time.
+    Calm,
+    /// Anything, but a new connection is the end of the old one.
+    Rough,
+    /// The server will not close old connections: what was sent over them may run later.
+    Fenceless,
+}
+
+/// Any plan for this climate.
+pub fn plan(climate: Climate) -> impl Strategy<Value = Plan> {
+    let seats = 1..=SEATS_MAX;
+    let tight = prop_oneof![7 => Just(false), 1 => Just(true)];
+    let gains = select(vec![0, 0, 15]);
+    (seats, tight, gains).prop_flat_map(move |(seats, tight, gains)| {
+        prop::collection::vec(step(climate, seats), 1..=STEPS_MAX).prop_map(move |steps| Plan {
+            seats,
+            tight,
+            fences: climate != Climate::Fenceless,
+            gains,
+            steps,
+        })
+    })
+}
+
+fn step(climate: Climate, seats: usize) -> BoxedStrategy<Step> {
+    let pause = || prop_oneof![5 => 0..=5_u64, 4 => 5..=100_u64, 2 => 100..=1_500_u64];
+    let calls = (pause(), call(seats)).prop_map(|(pause, deed)| Step { pause, deed });
+    let faults = (pause(), fault(seats)).prop_map(|(pause, deed)| Step { pause, deed });
+    let lag = (pause(), lag(seats, 15)).prop_map(|(pause, deed)| Step { pause, deed });
+    if climate == Climate::Calm {
+        prop_oneof![12 => calls, 1 => lag].boxed()
+    } else {
+        prop_oneof![3 => calls, 1 => faults].boxed()
+    }
+}
+
+fn call(seats: usize) -> impl Strategy<Value = Deed> {
+    let age = || prop_oneof![3 => 0..4_usize, 1 => 0..12_usize];
+    let seat = 0..seats;
+    prop_oneof![
+        2 => Just(Deed::Nothing),
+        14 => (seat.clone(), keys(), lease(), runs_for(), prop::bool::ANY, wait()).prop_map(
+            |(seat, keys, lease, runs_for, heeds, wait)| Deed::Execute { seat, keys, lease, runs_for, heeds, wait }
+        ),
+        12 => (seat.clone(), keys(), owner(), expire(), wait()).prop_map(
+            |(seat, keys, owner, expire, wait)| Deed::Acquire { seat, keys, owner, expire, wait }
+        ),
+        7 => (seat.clone(), age()).prop_map(|(seat, of)| Deed::Release { seat, of }),
+        1 => (seat.clone(), prop::option::of(owner())).prop_map(|(seat, owner)| Deed::ReleaseAll { seat, owner }),
+        1 => (seat.clone(), prop::option::of(keys())).prop_map(|(seat, keys)| Deed::Inspect { seat, keys }),
+        3 => age().prop_map(Deed::Cancel),
+        1 => age().prop_map(Deed::Unseen),
+        1 => prop_oneof![seat.clone().prop_map(Deed::Stop), seat.clone().prop_map(Deed::Leave)],
+        1 => (seat, prop_oneof![1..=500_u64, 2_000..=6_000_u64]).prop_map(|(seat, ms)| Deed::Stall { seat, ms }),
+    ]
+}
+
+fn fault(seats: usize) -> impl Strategy<Value = Deed> {
+    let seat = 0..seats;
+    let down_for = || prop_oneof![3 => 1..=50_u64, 2 => 50..=2_000_u64];
+    let trouble = select(vec![Trouble::Oom, Trouble::ReadOnly, Trouble::Loading]);
+    prop_oneof![
+        1 => Just(Deed::Nothing),
+        6 => lag(seats, 600),
+        8 => (seat.clone(), prop::bool::ANY, 0..=600_u64, prop::bool::ANY, down_for()).prop_map(
+            |(seat, loses, late, hears, down_for)| Deed::Cut { seat, loses, late, hears, down_for }
+        ),
+        4 => seat.clone().prop_map(Deed::Mute),
+        2 => (seat, 1..=800_u64).prop_map(|(seat, ms)| Deed::Jam { seat, ms }),
+        2 => (prop::bool::ANY, prop::bool::ANY, down_for()).prop_map(
+            |(keeps_data, hears, down_for)| Deed::Kill { keeps_data, hears, down_for }
+        ),
+        2 => (1..=1_500_u64).prop_map(Deed::Freeze),
+        3 => (trouble, 1..=1_500_u64).prop_map(|(trouble, ms)| Deed::Trouble { trouble, ms }),
+        1 => (select(KEYS.to_vec()), 1..=500_u64).prop_map(|(key, ms)| Deed::Clutter { key, ms }),
+    ]
+}
+
+fn lag(seats: usize, longest: u64) -> impl Strategy<Value = Deed> {
+    let span = move || prop_oneof![1 => Just(0), 2 => 1..=5_u64, 3 => 0..=longest];
+    (0..seats, span(), span()).prop_map(|(seat, there, back)| Deed::Lag { seat, there, back })
+}
+
+fn keys() -> impl Strategy<Value = Vec<&'static str>> {
+    prop_oneof![3 => subsequence(KEYS.to_vec(), 1..=1), 2 => subsequence(KEYS.to_vec(), 1..=KEYS.len())]
+}
+
+fn owner() -> impl Strategy<Value = Owner> {
+    prop_oneof![
+        1 => Just(Owner::Anyone),
+        2 => select(OWNERS.to_vec()).prop_map(|name| Owner::Named(name.into())),
+    ]
+}
+
+fn lease() -> impl Strategy<Value = u64> {
+    select(vec![3_000, 200, 600, 1_500])
+}
+
+fn runs_for() -> impl Strategy<Value = u64> {
+    prop_oneof![3 => 0..=30_u64, 2 => 30..=800_u64, 1 => 800..=6_000_u64]
+}
+
+fn expire() -> impl Strategy<Value = Option<u64>> {
+    prop_oneof![3 => Just(None), 1 => (20..=300_u64).prop_map(Some), 1 => (300..=6_000_u64).prop_map(Some)]
+}
+
+fn wait() -> impl Strategy<Value = Wait> {
+    prop_oneof![
+        2 => Just(Wait::Forever),
+        2 => Just(Wait::Not),
+        2 => (1..=60_u64).prop_map(Wait::Ms),
+        3 => (300..=3_000_u64).prop_map(Wait::Ms),
+    ]
+}
