@@ -68,7 +68,7 @@ test("a job that blocks its event loop for three leases keeps its lock, seen fro
 test("maxStall: a process that hangs for ever stops renewing, and its lock comes free", async () => {
   const { locks, namespace } = open();
   const options = { redisUrl: server.url, namespace, maxStall: 1 };
-  const child = startScript(BUSY_JOB, { input: { options, busyMs: 8_000, expire: 1 } });
+  const child = startScript(BUSY_JOB, { input: { options, busyMs: 6_000, expire: 1 } });
   await child.line("inside");
   await settles(locks.execute("k", () => "taken over", { timeout: 60 }), "the lock of the hung process comes free");
   assert.ok(!child.lines.some((line) => line.startsWith("leaves")), "it was freed only when the job had ended");
@@ -155,11 +155,11 @@ test("Redis hangs past the lease: the signal aborts at the deadline, not after i
 
 test("Redis hangs for less than the lease: nobody loses anything", async () => {
   const { locks } = open({ redisOptions: { commandTimeout: 500, connectTimeout: 500 } });
-  const held = await holding(locks, "k", { expire: 6 });
+  const held = await holding(locks, "k", { expire: 4 });
   server.freeze();
-  await stays(() => !held.signal.aborted, "the lease holds", 1_500);
+  await stays(() => !held.signal.aborted, "the lease holds", 1_000);
   server.thaw();
-  await stays(() => !held.signal.aborted, "the lease was renewed in time", 6_000);
+  await stays(() => !held.signal.aborted, "the lease was renewed in time", 4_000);
   assert.equal(await held.end("done"), "done");
 });
 

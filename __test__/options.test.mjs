@@ -255,8 +255,10 @@ describe("secrets", () => {
     const server = await redisServer(["--requirepass", "another one"]);
     const away = `redis://user:${SECRET}@127.0.0.1:1`;
     const wrong = `redis://:${SECRET}@127.0.0.1:${server.port}`;
+    const quick = { connectTimeout: 500, commandTimeout: 500 };
     const split = { host: "127.0.0.1", port: server.port, username: "nobody", password: SECRET };
-    for (const options of [{ redisUrl: away }, { redisUrl: wrong }, { redisOptions: split }]) {
+    for (const given of [{ redisUrl: away }, { redisUrl: wrong }, { redisOptions: split }]) {
+      const options = { ...given, redisOptions: { ...quick, ...given.redisOptions } };
       const logger = recordingLogger();
       const { locking, close } = await lockingModule([ours(options)], { logger });
       const error = await locking.execute("k", () => {}, { timeout: 0.5 }).catch((reason) => reason);

@@ -12,6 +12,9 @@ import { Locks } from "./support/product.mjs";
 import { allKeys, bookkeeping, nothingLeft, redisServer } from "./support/redis.mjs";
 import { settles, stays, watch } from "./support/waiting.mjs";
 
+/** The incumbent's time-out keeps this process alive until it has passed, even when the lock was granted long before. */
+const PATIENT = { timeout: 15 };
+
 let server, admin;
 const closing = [];
 
@@ -101,7 +104,7 @@ describe("what stands in Redis", () => {
   test("after work nothing of ours is left but the fence counter, and every name of ours begins with locking-native:", async () => {
     const { native, namespace } = await sideBySide();
     const before = await allKeys(admin);
-    const work = Array.from({ length: 200 }, (_, n) => native.execute([`k${n % 7}`, `l${n % 5}`], () => n, { timeout: 60 }));
+    const work = Array.from({ length: 200 }, (_, n) => native.execute([`k${n % 7}`, `l${n % 5}`], () => n, PATIENT));
     await Promise.all(work);
     for (let n = 0; n < 20; n += 1) {
       await native.acquire(`m${n}`, { ownerId: "me", expire: 60 });
@@ -148,7 +151,7 @@ describe("side by side with @medusajs/locking-redis", () => {
     const { native, theirs } = await sideBySide();
     for (const [first, second] of [[native, theirs], [theirs, native]]) {
       const held = await holding(first, ["k"]);
-      const waiter = watch(second.execute("k", () => "next", { timeout: 60 }));
+      const waiter = watch(second.execute("k", () => "next", PATIENT));
       await stays(() => waiter.state === "pending", "the other waits", 200);
       await held.end();
       assert.equal(await settles(waiter.promise, "the other goes on"), "next");
@@ -194,13 +197,13 @@ describe("side by side with @medusajs/locking-redis", () => {
   test("a lock of theirs that expires is ours at once, without a release", async () => {
     const { native, theirs } = await sideBySide({ defaultRetryInterval: 600_000, maximumRetryInterval: 600_000 });
     await theirs.acquire("k", { ownerId: "crashed", expire: 1 });
-    assert.equal(await settles(native.execute("k", () => "mine", { timeout: 60 }), "the lock expires"), "mine");
+    assert.equal(await settles(native.execute("k", () => "mine", PATIENT), "the lock expires"), "mine");
   });
 
   test("a set of ours waits for a part that is theirs, and takes nothing meanwhile", async () => {
     const { native, theirs, value } = await sideBySide();
     await theirs.acquire("b", { ownerId: "old" });
-    const waiter = watch(native.execute(["a", "b", "c"], () => "all", { timeout: 60 }));
+    const waiter = watch(native.execute(["a", "b", "c"], () => "all", PATIENT));
     await stays(async () => (await value("a")) === null && (await value("c")) === null, "nothing is taken", 300);
     await theirs.release("b", { ownerId: "old" });
     assert.equal(await settles(waiter.promise, "the whole set"), "all");
@@ -209,7 +212,7 @@ describe("side by side with @medusajs/locking-redis", () => {
   test("their releaseAll and ownerless release do not free our execute's locks, nor does their scan stumble", async () => {
     const { native, theirs, value } = await sideBySide();
     const held = await holding(native, ["k", "l"]);
-    const waiter = native.execute("k", () => "next", { timeout: 60 });
+    const waiter = native.execute("k", () => "next", PATIENT);
     await native.acquire("named", { ownerId: "me" });
     await native.acquire("nobodys");
     assert.equal(await theirs.release(["k", "l"]), false);
@@ -261,7 +264,7 @@ describe("side by side with @medusajs/locking-redis", () => {
       done += 1;
     };
     const worker = async (door, keys) => {
-      for (let n = 0; n < 10; n += 1) await door.execute(keys, job, { timeout: 60 });
+      for (let n = 0; n < 10; n += 1) await door.execute(keys, job, PATIENT);
     };
     await Promise.all([worker(native, "k"), worker(native, ["k", "l"]), worker(theirs, "k"), worker(theirs, ["k"])]);
     assert.equal(done, 40);

@@ -78,10 +78,11 @@ onEachBackend("worker threads", (backend) => {
         });
       \`);
       let left = Infinity;
+      const ended = once(thread, "exit");
       await hears(thread, "inside");
       thread.on("message", (time) => (left = time));
       const entered = await new Locks(input.options).execute("k", () => Date.now(), { timeout: 60 });
-      await once(thread, "exit");
+      await ended;
       say(entered >= left ? "excluded" : "both inside");
     `);
     assert.deepEqual(await child.ends(30_000), CLEAN);

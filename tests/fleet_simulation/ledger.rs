@@ -35,6 +35,13 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    pub fn new(members: usize) -> Self {
+        Ledger {
+            fair_since: vec![0; members],
+            ..Ledger::default()
+        }
+    }
+
     pub fn add(&mut self, claim: Claim) {
         self.by_id.insert(claim.id, self.claims.len());
         self.claims.push(claim);

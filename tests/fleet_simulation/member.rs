@@ -121,6 +121,10 @@ impl Member {
         self.stall.1 = self.stall.1.max(now + ms);
     }
 
+    pub fn stall_ends(&mut self, now: u64) {
+        self.stall.1 = self.stall.1.min(now);
+    }
+
     /// Until when the callers' thread is stuck; a moment of the past: it is not.
     pub fn stalled_until(&self) -> u64 {
         self.stall.1

@@ -32,7 +32,7 @@ pub struct Plan {
     pub steps: Vec<Step>,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Step {
     /// In ms, since the step before.
     pub pause: u64,
@@ -69,7 +69,7 @@ pub enum Wait {
     Forever,
 }
 
-/// What happens. Times are in ms; a seat stands for whoever has it then.
+/// What happens. Times are in ms; a seat stands for whoever has it then, counted around where there are fewer.
 #[derive(Clone, Debug)]
 pub enum Deed {
     /// What does not matter to a failure shrinks to this.
@@ -140,35 +140,29 @@ pub enum Climate {
 
 /// Any plan for this climate.
 pub fn plan(climate: Climate) -> impl Strategy<Value = Plan> {
-    let seats = 1..=SEATS_MAX;
     let tight = prop_oneof![7 => Just(false), 1 => Just(true)];
     let gains = select(vec![0, 0, 15]);
-    (seats, tight, gains).prop_flat_map(move |(seats, tight, gains)| {
-        prop::collection::vec(step(climate, seats), 1..=STEPS_MAX).prop_map(move |steps| Plan {
-            seats,
-            tight,
-            fences: climate != Climate::Fenceless,
-            gains,
-            steps,
-        })
+    let steps = prop::collection::vec(step(climate), 1..=STEPS_MAX);
+    (1..=SEATS_MAX, tight, gains, steps).prop_map(move |(seats, tight, gains, steps)| Plan {
+        seats,
+        tight,
+        fences: climate != Climate::Fenceless,
+        gains,
+        steps,
     })
 }
 
-fn step(climate: Climate, seats: usize) -> BoxedStrategy<Step> {
-    let pause = || prop_oneof![5 => 0..=5_u64, 4 => 5..=100_u64, 2 => 100..=1_500_u64];
-    let calls = (pause(), call(seats)).prop_map(|(pause, deed)| Step { pause, deed });
-    let faults = (pause(), fault(seats)).prop_map(|(pause, deed)| Step { pause, deed });
-    let lag = (pause(), lag(seats, 15)).prop_map(|(pause, deed)| Step { pause, deed });
-    if climate == Climate::Calm {
-        prop_oneof![12 => calls, 1 => lag].boxed()
-    } else {
-        prop_oneof![3 => calls, 1 => faults].boxed()
-    }
+fn step(climate: Climate) -> impl Strategy<Value = Step> {
+    let pause = prop_oneof![5 => 0..=5_u64, 4 => 5..=100_u64, 2 => 100..=1_500_u64];
+    let weather = if climate == Climate::Calm { lag(15).boxed() } else { fault().boxed() };
+    let weight = if climate == Climate::Calm { 1 } else { 4 };
+    let deed = prop_oneof![12 => call(), weight => weather];
+    (pause, deed).prop_map(|(pause, deed)| Step { pause, deed })
 }
 
-fn call(seats: usize) -> impl Strategy<Value = Deed> {
+fn call() -> impl Strategy<Value = Deed> {
     let age = || prop_oneof![3 => 0..4_usize, 1 => 0..12_usize];
-    let seat = 0..seats;
+    let seat = 0..SEATS_MAX;
     prop_oneof![
         2 => Just(Deed::Nothing),
         14 => (seat.clone(), keys(), lease(), runs_for(), prop::bool::ANY, wait()).prop_map(
@@ -187,13 +181,13 @@ fn call(seats: usize) -> impl Strategy<Value = Deed> {
     ]
 }
 
-fn fault(seats: usize) -> impl Strategy<Value = Deed> {
-    let seat = 0..seats;
+fn fault() -> impl Strategy<Value = Deed> {
+    let seat = 0..SEATS_MAX;
     let down_for = || prop_oneof![3 => 1..=50_u64, 2 => 50..=2_000_u64];
     let trouble = select(vec![Trouble::Oom, Trouble::ReadOnly, Trouble::Loading]);
     prop_oneof![
         1 => Just(Deed::Nothing),
-        6 => lag(seats, 600),
+        6 => lag(600),
         8 => (seat.clone(), prop::bool::ANY, 0..=600_u64, prop::bool::ANY, down_for()).prop_map(
             |(seat, loses, late, hears, down_for)| Deed::Cut { seat, loses, late, hears, down_for }
         ),
@@ -208,9 +202,9 @@ fn fault(seats: usize) -> impl Strategy<Value = Deed> {
     ]
 }
 
-fn lag(seats: usize, longest: u64) -> impl Strategy<Value = Deed> {
-    let span = move || prop_oneof![1 => Just(0), 2 => 1..=5_u64, 3 => 0..=longest];
-    (0..seats, span(), span()).prop_map(|(seat, there, back)| Deed::Lag { seat, there, back })
+fn lag(longest: u64) -> impl Strategy<Value = Deed> {
+    let span = move || prop_oneof![1 => Just(0_u64), 2 => 1..=5_u64, 3 => 0..=longest];
+    (0..SEATS_MAX, span(), span()).prop_map(|(seat, there, back)| Deed::Lag { seat, there, back })
 }
 
 fn keys() -> impl Strategy<Value = Vec<&'static str>> {

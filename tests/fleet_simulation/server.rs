@@ -34,7 +34,7 @@ pub enum Holder {
 pub struct Locked {
     pub holder: Holder,
     /// On the server's clock.
-    expires_at: Option<u64>,
+    pub(super) expires_at: Option<u64>,
     /// Who made it, then who took it again as the same owner.
     pub attempts: Vec<Attempt>,
     /// On our clock.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Answer, Command, Fleet, Held, Timer};
 use crate::core::key::KeySet;
 use crate::core::moment::Moment;
-use crate::core::outcome::{Lock, Outcome};
+use crate::core::outcome::{Failure, Lock, Outcome};
 use crate::core::ticket::Ticket;
 
 /// After the server said that it cannot now, an errand that must be done is tried again after this long.
@@ -277,11 +277,34 @@ impl Fleet {
 
     /// After the link has come back: does what has not been done, or may not have been.
     pub(super) fn resend_errands(&mut self) {
-        let mut tickets: Vec<Ticket> = self.errands.keys().copied().collect();
-        tickets.sort_unstable();
-        for ticket in tickets {
+        for ticket in self.errands_where(|_| true) {
             self.send_errand(ticket);
         }
+    }
+
+    /// Ends what somebody waits for, other than the end of a job.
+    pub(super) fn stop_errands(&mut self) {
+        for ticket in self.errands_where(|errand| !matches!(errand.kind, ErrandKind::Finish { .. })) {
+            self.end_errand(ticket, Outcome::Failed(Failure::closed()));
+        }
+    }
+
+    /// Nobody waits for the end of a job any more: it ended while its lease was good.
+    pub(super) fn leave_errands(&mut self) {
+        for ticket in self.errands_where(|errand| !errand.caller_gone) {
+            self.tell(ticket, Outcome::Finished(true));
+            if let Some(errand) = self.errands.get_mut(&ticket) {
+                errand.caller_gone = true;
+            }
+        }
+    }
+
+    /// In ticket order.
+    fn errands_where(&self, condition: impl Fn(&Errand) -> bool) -> Vec<Ticket> {
+        let matching = self.errands.iter().filter(|(_, errand)| condition(errand));
+        let mut tickets: Vec<Ticket> = matching.map(|(ticket, _)| *ticket).collect();
+        tickets.sort_unstable();
+        tickets
     }
 
     fn end_errand(&mut self, ticket: Ticket, outcome: Outcome) {

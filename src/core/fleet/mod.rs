@@ -258,32 +258,26 @@ impl Fleet {
 
     /// Ends every wait with an error. Jobs go on, and so does giving back.
     pub fn stop(&mut self, now: Moment) {
-        let mut waiting: Vec<Ticket> = self
-            .asks
-            .iter()
-            .filter(|(_, ask)| !ask.caller_gone)
-            .map(|(ticket, _)| *ticket)
-            .collect();
+        let mut waiting: Vec<Ticket> =
+            self.asks.iter().filter(|(_, ask)| !ask.caller_gone).map(|(ticket, _)| *ticket).collect();
         // The last one first: none of those that leave shall be let ask on the way out.
         waiting.sort_unstable_by(|a, b| b.cmp(a));
         for ticket in waiting {
             self.tell(ticket, Outcome::Failed(Failure::closed()));
             self.ask_abandoned(now, ticket);
         }
+        self.stop_errands();
     }
 
-    /// Ends everything: waits and jobs, told to nobody. Done when [`Fleet::is_settled`].
+    /// Ends everything: waits and jobs. Done when [`Fleet::is_settled`].
     pub fn leave(&mut self, now: Moment) {
         self.stop(now);
-        self.news.clear();
         let mut held: Vec<Ticket> = self.leases.keys().copied().collect();
         held.sort_unstable();
         for ticket in held {
             self.give_back(now, ticket, false);
         }
-        self.errands
-            .values_mut()
-            .for_each(|errand| errand.caller_gone = true);
+        self.leave_errands();
     }
 
     /// Whether nothing is held, asked, or still to be given back.
