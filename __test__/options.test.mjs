@@ -7,7 +7,7 @@ import { startScript, stopScripts } from "./support/children.mjs";
 import { lockError, medusaError, TIMED_OUT } from "./support/errors.mjs";
 import { holding } from "./support/held.mjs";
 import { incumbent, lockingModule, ours, recordingLogger } from "./support/medusa.mjs";
-import { Locks, providerEntry } from "./support/product.mjs";
+import { Locks, provider, providerEntry } from "./support/product.mjs";
 import { foreignConnections, redisServer } from "./support/redis.mjs";
 import { settles, stays, until, watch } from "./support/waiting.mjs";
 
@@ -64,13 +64,35 @@ describe("options of a wrong type or out of range", () => {
       );
     });
 
-    test(`${path}: ${inspect(value)} stops the Locking Module from loading, by name`, async () => {
-      await assert.rejects(lockingModule([ours(options)]), (error) => {
+    test(`${path}: ${inspect(value)} is refused by the provider's loader, by name and value`, async () => {
+      const [load] = provider.loaders;
+      const container = { register: () => assert.fail("something was registered") };
+      await assert.rejects(load({ container, options, logger: recordingLogger() }), (error) => {
+        assert.ok(medusaError("INVALID_OPTION")(error));
         assert.match(error.message, new RegExp(`"${path}"`));
+        assert.match(error.message, got);
         return true;
       });
     });
   }
+
+  // In a process of its own: Medusa leaves a rejected promise behind when a module does not load.
+  test("the Locking Module does not load, and says which option is wrong", async (t) => {
+    t.after(stopScripts);
+    const child = startScript(
+      `
+      process.on("unhandledRejection", () => {});
+      const { MedusaModule } = require("@medusajs/framework/modules-sdk");
+      const { Modules } = require("@medusajs/framework/utils");
+      const providers = [{ resolve: input.providerEntry, id: "native", options: { lease: "15" } }];
+      const options = { moduleKey: Modules.LOCKING, defaultPath: "@medusajs/locking", declaration: { scope: "internal", options: { providers } } };
+      await MedusaModule.bootstrap(options).catch((error) => say("refused", error.message.replaceAll("\\n", " ")));
+      `,
+      { input: { providerEntry } },
+    );
+    assert.match(await child.line("refused"), /"lease".*"15"/);
+    await child.ends();
+  });
 
   test("a password of a wrong type is not shown", () => {
     assert.throws(() => new Locks({ redisOptions: { password: 12345678 } }), (error) => !inspect(error).includes("12345678"));

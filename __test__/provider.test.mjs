@@ -1,17 +1,14 @@
 /** The provider as a part of Medusa: how it is registered, what it logs, how it ends, what its errors are. */
 import assert from "node:assert/strict";
-import { createRequire } from "node:module";
 import { after, afterEach, before, describe, test } from "node:test";
 import { Modules } from "@medusajs/framework/utils";
 import { freshNamespace, onEachBackend } from "./support/backends.mjs";
 import { medusaError, refusal, TIMED_OUT } from "./support/errors.mjs";
 import { holding } from "./support/held.mjs";
 import { lockingModule, ours } from "./support/medusa.mjs";
-import { providerEntry } from "./support/product.mjs";
+import { provider } from "./support/product.mjs";
 import { foreignConnections, redisServer } from "./support/redis.mjs";
 import { settles, until } from "./support/waiting.mjs";
-
-const provider = createRequire(import.meta.url)(providerEntry).default;
 
 describe("the module provider", () => {
   test("is one for the Locking Module, with one service of a fixed identifier", () => {

@@ -40,9 +40,8 @@ export class Client {
   /** What a caller is shown for a completion other than the one it hoped for. */
   failure(completion: Completion): Error {
     const { outcome, detail } = completion;
-    return this.embedding.present(
-      detail === null ? internal(`The locking addon answered with the unexpected outcome ${outcome}`) : fromNative(detail),
-    );
+    const unexplained = `The locking addon answered with the unexpected outcome ${outcome}`;
+    return this.embedding.present(detail === null ? internal(unexplained) : fromNative(detail));
   }
 
   /**

@@ -72,9 +72,9 @@ export function lockTimedOut(key: string | undefined): LockError {
 /** The loss of a lock that was noticed when it was to be released. */
 export function lockLost(keys: readonly string[]): LockError {
   const [key] = keys;
-  const more = keys.length > 1 ? ` and ${keys.length - 1} more` : "";
-  const message = `Lost the lock for key "${key ?? ""}"${more} while the job was running: it was no longer held when it was to be released`;
-  return new LockError("LOCK_LOST", message, { key });
+  const names = `key "${key ?? ""}"${keys.length > 1 ? ` and ${keys.length - 1} more` : ""}`;
+  const noticed = "it was no longer held when it was to be released";
+  return new LockError("LOCK_LOST", `Lost the lock for ${names} while the job was running: ${noticed}`, { key });
 }
 
 /** The loss of the locks whose jobs went on after the grace period of `close`. */

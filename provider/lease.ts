@@ -161,7 +161,7 @@ export class Lease implements LossListener {
     }
   }
 
-  /** The caller's signal aborted. Once the job runs, it decides what to make of that, and the lock is held meanwhile. */
+  /** The caller's signal aborted. Once the job runs, it is the job that decides what to make of that. */
   #abort(reason: unknown): void {
     if (this.#controller !== undefined) {
       this.#controller.abort(reason);

@@ -13,7 +13,7 @@ import type { Logger, MedusaContainer } from "@medusajs/framework/types";
 
 import { loadAddon } from "./addon.js";
 import { ignoredOptions, plainEmbedding, type Embedding } from "./embedding.js";
-import { toLockError } from "./errors.js";
+import { LockError, toLockError } from "./errors.js";
 import { Locks } from "./locks.js";
 import { toMedusaError } from "./medusa-errors.js";
 import { readOptions, type LocksOptions, type Settings } from "./options.js";
@@ -34,7 +34,10 @@ type Log = Pick<Logger, "info" | "warn" | "error">;
 const PROVIDER = '"locking-native" provider';
 
 /** How long Redis may take to answer, in milliseconds, before the store starts without having heard of it. */
-const PROBE_MS = 2000;
+const PROBE_MS = 1500;
+
+/** What the client may take beyond that to say why, in milliseconds. */
+const PROBE_SLACK_MS = 300;
 
 /** How long the probe may take to let go of its connection, in milliseconds. */
 const PROBE_CLOSE_MS = 500;
@@ -73,16 +76,16 @@ function check(options: LocksOptions): { settings: Settings; ignored: readonly s
 }
 
 async function probe(options: LocksOptions, server: string, log: Log | undefined): Promise<void> {
-  // The loader has warned of them already.
-  const embedding: Embedding = { ...plainEmbedding, ignored: () => undefined };
-  const locks = open(options, embedding);
+  const locks = open(impatient(options));
   try {
-    await within(PROBE_MS, locks.inspect(PROBE_KEY));
+    await within(PROBE_MS + PROBE_SLACK_MS, locks.inspect(PROBE_KEY));
     log?.info(`Connection to Redis in ${PROVIDER} established (${server})`);
   } catch (thrown) {
+    const place = `Redis at ${server}`;
+    const reason = toLockError(thrown).message.replace(`${place}: `, "");
     log?.error(
-      `Redis at ${server} cannot be reached by the ${PROVIDER} yet: ${toLockError(thrown).message}. ` +
-        `It keeps trying; calls that need a lock fail meanwhile`,
+      `${place} cannot be reached by the ${PROVIDER} yet: ${reason}. ` +
+        "It keeps trying; calls that need a lock fail meanwhile",
     );
   }
   try {
@@ -92,7 +95,16 @@ async function probe(options: LocksOptions, server: string, log: Log | undefined
   }
 }
 
-function open(options: LocksOptions, embedding: Embedding): Locks {
+/** The same options, but as impatient with a command as the probe: the client itself then says what is wrong. */
+function impatient(options: LocksOptions): LocksOptions {
+  const { redisOptions } = options;
+  const commandTimeout = Math.min(PROBE_MS, redisOptions?.commandTimeout ?? PROBE_MS);
+  return { ...options, redisOptions: { ...redisOptions, commandTimeout } };
+}
+
+function open(options: LocksOptions): Locks {
+  // Of these the loader has warned already.
+  const embedding: Embedding = { ...plainEmbedding, ignored: () => undefined };
   try {
     return new Locks(options, embedding);
   } catch (thrown) {
@@ -104,7 +116,8 @@ function open(options: LocksOptions, embedding: Embedding): Locks {
 async function within<T>(limitMs: number, promise: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const limit = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new Error(`no answer within ${limitMs} ms`)), limitMs);
+    const late = new LockError("REDIS_UNREACHABLE", `no answer within ${limitMs} ms`);
+    timer = setTimeout(() => reject(late), limitMs);
   });
   try {
     return await Promise.race([promise, limit]);

@@ -201,7 +201,10 @@ export class Locks {
     if (signal?.aborted === true) {
       throw abortReason(signal);
     }
-    throw isBlocked(completion) ? client.present(blocked(awaitQueue, completion.detail?.key)) : client.failure(completion);
+    if (isBlocked(completion)) {
+      throw client.present(blocked(awaitQueue, completion.detail?.key));
+    }
+    throw client.failure(completion);
   }
 
   async #released(ticket: number): Promise<boolean> {

@@ -24,6 +24,8 @@ const TYPES: Readonly<Record<LockErrorCode, string>> = {
 /** The same error for Medusa: message, cause, and the code in `code`. */
 export function toMedusaError(error: LockError): MedusaError {
   const { code, message } = error;
-  const details = "cause" in error ? [message, { cause: error.cause }] : [message];
+  // The rest goes to Error's constructor, whose first parameter stays empty, as always with MedusaErrors: a message
+  // that is set there is not enumerable, and would be missing where Medusa logs the error as JSON.
+  const details = "cause" in error ? [undefined, { cause: error.cause }] : [];
   return new MedusaError(TYPES[code], message, code, ...details);
 }

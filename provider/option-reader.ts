@@ -127,7 +127,8 @@ function numberOf(value: unknown): unknown {
 
 function isWithin(number: number, { min, max, above, integer }: NumberRange): boolean {
   // NaN fails the comparisons.
-  return (above === true ? number > min : number >= min) && number <= max && (integer !== true || Number.isInteger(number));
+  const isInRange = (above === true ? number > min : number >= min) && number <= max;
+  return isInRange && (integer !== true || Number.isInteger(number));
 }
 
 function describe({ of, min, max, above, integer }: NumberRange): string {

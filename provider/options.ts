@@ -35,7 +35,7 @@ export interface LocksOptions {
   backoffFactor?: number | string | undefined;
   /**
    * The lease of `execute`, in seconds: how long keys stay locked when the process that holds them dies. It is renewed
-   * for as long as the job runs. Default: 15.
+   * for as long as the job runs. Less than 0.1 counts as 0.1. Default: 15.
    */
   lease?: number | undefined;
   /** How long a plain `acquire` queues for a held lock before it is refused, in seconds. Default: 0. */

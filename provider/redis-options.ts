@@ -26,7 +26,7 @@ export interface RedisConnectionOptions {
   db?: number | undefined;
   /** Turns TLS on; `true` or `{}` do so with Node.js-like defaults. Default: as the URL's scheme says. */
   tls?: RedisTlsOptions | boolean | undefined;
-  /** How long to wait for a connection, in milliseconds. Default: 10000. */
+  /** How long to wait for a connection, in milliseconds. 0: for ever. Default: 10000. */
   connectTimeout?: number | undefined;
   /** How long to wait for the answer to a command, in milliseconds. Default: 5000. */
   commandTimeout?: number | undefined;
@@ -86,7 +86,7 @@ export function readRedisOptions(redisUrl: string | undefined, redisOptions: unk
     username: url.username ?? reader.secret("username"),
     password: url.password ?? reader.secret("password"),
     db: url.db ?? reader.number("db", DATABASE),
-    connectTimeoutMs: reader.number("connectTimeout", { ...MILLISECONDS, above: true }),
+    connectTimeoutMs: reader.number("connectTimeout", MILLISECONDS),
     commandTimeoutMs: reader.number("commandTimeout", { ...MILLISECONDS, above: true }),
     connectionName: reader.text("connectionName"),
     keepAliveMs: reader.number("keepAlive", MILLISECONDS),

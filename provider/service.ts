@@ -112,10 +112,11 @@ export class NativeLockingProvider implements ILockingProvider {
 /** `warned`: the loader has told of the options that have no effect. */
 function medusaEmbedding(logger: Logger | undefined, warned: boolean): Embedding {
   const log: Pick<Logger, "warn"> = logger ?? console;
+  const stays = "A lock could not be released and stays until its lease runs out";
   return {
     present: toMedusaError,
     lost: (error) => log.warn(error.message),
-    unreleased: (error) => log.warn(`A lock could not be released and stays until its lease runs out: ${error.message}`),
+    unreleased: (error) => log.warn(`${stays}: ${error.message}`),
     ignored: (options) => {
       if (!warned) {
         log.warn(ignoredOptions(options));

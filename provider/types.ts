@@ -30,7 +30,7 @@ export interface ExecuteArgs {
   timeout?: number | null | undefined;
   /**
    * The lease, in seconds: how long the keys stay locked when this process dies. It is renewed for as long as the job
-   * runs. Default, also for 0: the option `lease`.
+   * runs. Less than 0.1 counts as 0.1. Default, also for 0: the option `lease`.
    */
   expire?: number | null | undefined;
   /** Gives up waiting when it aborts, and aborts the job's signal once the job runs. */

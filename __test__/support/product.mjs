@@ -15,3 +15,5 @@ export const nativeEntry = fileURLToPath(new URL("../../dist/native.js", import.
 export const providerEntry = fileURLToPath(new URL("../../dist/index.js", import.meta.url));
 
 export const { Locks, LockError } = require(nativeEntry);
+/** The module provider, as Medusa's loaders are given it. */
+export const provider = require(providerEntry).default;

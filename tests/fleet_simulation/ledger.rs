@@ -166,7 +166,9 @@ impl Ledger {
 
     /// Property 3: in fair weather nobody hears that there is no server.
     fn check_failure(&self, now: u64, member: usize, asked_at: u64) -> Check {
-        if self.was_fair_for(member, now, (now - asked_at).min(COMMAND_TIMEOUT)) {
+        let waited = now - asked_at;
+        // Who does not wait for as long as an answer takes has had none.
+        if waited > 4 * FAIR_RTT && self.was_fair_for(member, now, waited.min(COMMAND_TIMEOUT)) {
             return Err("property 3: in fair weather somebody was told that the server is unreachable".to_owned());
         }
         Ok(())
@@ -220,7 +222,9 @@ impl Ledger {
     /// Everything that can be checked at any moment.
     pub fn check(&mut self, now: u64, server: &Server) -> Check {
         for claim in &mut self.claims {
-            if matches!(claim.stand, Stand::Holds { until: Some(until) } if until <= now) {
+            if let Stand::Holds { until } = claim.stand
+                && (claim.is_void || until.is_some_and(|until| until <= now))
+            {
                 claim.stands(now, Stand::Over);
             }
         }

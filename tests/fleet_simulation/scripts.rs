@@ -16,6 +16,28 @@ const RECORD_MS: u64 = 24 * 60 * 60 * 1000;
 /// How many keys a page of a scan looks at: so few that a sweep takes several.
 const SCAN_COUNT: usize = 2;
 
+/// The most attempts that a record names.
+const ATTEMPTS_MAX: usize = 16;
+
+impl Record {
+    fn add(&mut self, attempt: Attempt) {
+        if self.is_kept || self.attempts.contains(&attempt) {
+            return;
+        }
+        if self.attempts.len() >= ATTEMPTS_MAX {
+            self.attempts.clear();
+            self.is_kept = true;
+        }
+        self.attempts.push(attempt);
+    }
+
+    /// Whether nobody is left who counts on the lock.
+    fn remove(&mut self, attempt: Attempt) -> bool {
+        self.attempts.retain(|other| *other != attempt);
+        self.attempts.is_empty() && !self.is_kept
+    }
+}
+
 impl Server {
     pub(super) fn run(&mut self, member: usize, command: &Command) -> Result<Answer, ServerError> {
         match command {
@@ -88,7 +110,7 @@ impl Server {
                     let ours = match lock.holder {
                         Holder::Anyone => {
                             *owner == Holder::Anyone
-                                && self.records.get(key).is_some_and(|record| record.attempt == attempt)
+                                && self.records.get(key).is_some_and(|record| record.attempts.contains(&attempt))
                         }
                         ref holder => holder == owner,
                     };
@@ -103,16 +125,16 @@ impl Server {
         for key in keys {
             self.set(key, owner.clone(), attempt, expire);
             if free.contains(key) {
-                self.records.insert(
-                    Arc::clone(key),
-                    Record {
-                        attempt,
-                        token,
-                        expires_at: record_expires_at,
-                    },
-                );
+                let record = Record {
+                    attempts: vec![attempt],
+                    is_kept: false,
+                    token,
+                    expires_at: record_expires_at,
+                };
+                self.records.insert(Arc::clone(key), record);
             } else if let Some(record) = self.records.get_mut(key) {
                 record.expires_at = record_expires_at;
+                record.add(attempt);
             }
         }
         self.notes.push(Note::Took(attempt));
@@ -122,14 +144,19 @@ impl Server {
     fn cancel(&mut self, attempt: Attempt, keys: &KeySet, owner: &Owner) -> Result<Answer, ServerError> {
         for key in keys {
             let Some(lock) = self.lock(key) else { continue };
-            let took = match owner {
+            let is_unwanted = match owner {
                 Owner::Job(_) => matches!(lock.holder, Holder::Job { attempt: by, .. } if by == attempt),
-                owner => {
-                    lock.holder == holder_of(owner)
-                        && self.records.get(key).is_some_and(|record| record.attempt == attempt)
+                owner if lock.holder != holder_of(owner) => false,
+                _ => {
+                    let Some(record) = self.records.get(key) else { continue };
+                    if !record.attempts.contains(&attempt) {
+                        continue;
+                    }
+                    self.may_write()?;
+                    self.records.get_mut(key).is_some_and(|record| record.remove(attempt))
                 }
             };
-            if took {
+            if is_unwanted {
                 self.may_write()?;
                 self.values.remove(key);
                 self.records.remove(key);

@@ -48,10 +48,12 @@ pub(super) enum Value {
     Clutter,
 }
 
-/// Which attempt took a lock that is not a job's, and under which token.
+/// Which attempts took a lock that is not a job's, and under which token the first one did.
 #[derive(Clone, Debug)]
 pub(super) struct Record {
-    pub attempt: Attempt,
+    pub attempts: Vec<Attempt>,
+    /// There were too many to name, so that no cancel releases the lock.
+    pub is_kept: bool,
     pub token: u64,
     /// On the server's clock.
     pub expires_at: u64,

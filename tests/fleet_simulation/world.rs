@@ -116,14 +116,18 @@ impl World {
     }
 
     fn pass_time(&mut self, at: u64) -> Check {
-        for member in 0..self.members.len() {
-            if !self.is_fair(member) {
-                self.ledger.fair_since[member] = at;
-            }
-        }
+        self.look_at_the_weather(at);
         self.now = at;
         self.server.advance(at);
         self.ledger.check(at, &self.server)
+    }
+
+    fn look_at_the_weather(&mut self, until: u64) {
+        for member in 0..self.members.len() {
+            if !self.is_fair(member) {
+                self.ledger.fair_since[member] = until;
+            }
+        }
     }
 
     fn is_fair(&self, member: usize) -> bool {
@@ -199,6 +203,7 @@ impl World {
 
     /// After an event: what is to be sent is sent, what is news is told, and everything is looked at.
     fn follow_up(&mut self) -> Check {
+        self.look_at_the_weather(self.now);
         for index in 0..self.members.len() {
             self.tell_news(index, None)?;
             self.members[index].flush(self.now);
@@ -290,7 +295,8 @@ impl World {
 
     /// Makes room for a successor of whoever has this seat.
     pub fn succeed(&mut self, seat: usize) {
-        self.seats[seat] = self.members.len();
+        let seats = self.seats.len();
+        self.seats[seat % seats] = self.members.len();
         self.members.push(Member::new(self.now, self.plan.tight));
         self.ledger.fair_since.push(self.now);
     }

@@ -19,8 +19,8 @@ if locks == 1 or redis.call('EXISTS', unpack(KEYS, 1, locks)) > 0 then
 end
 
 local token = mint(KEYS[#KEYS])
-local owner = job .. string.format('%.0f', token)
+local owner = job .. token
 for i = 1, locks do
   redis.call('SET', KEYS[i], owner, 'PX', ARGV[2])
 end
-return token
+return tonumber(token)

@@ -37,7 +37,7 @@ for i = 1, locks do
 end
 
 local token = mint(KEYS[#KEYS])
-local record = attempt .. string.format('%.0f', token)
+local record = attempt .. token
 local record_expire = expire > 0 and expire or ARGV[6]
 for i = 1, locks do
   if expire > 0 then
@@ -51,4 +51,4 @@ for i = 1, locks do
     redis.call('PEXPIRE', KEYS[locks + i], record_expire)
   end
 end
-return token
+return tonumber(token)
