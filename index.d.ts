@@ -20,6 +20,8 @@ export declare class Mailbox {
   drain(records: Float64Array): number
   /** The words of a drained completion that refused, lost or failed; once. */
   takeDetail(ticket: number): Detail | null
+  /** The owner id of a job that runs under keys that were passed on to it; once. */
+  takeOwnerId(ticket: number): string | null
   /** The locks of a drained inspection; once. */
   takeInspection(ticket: number): Array<InspectedLock> | null
 }
@@ -33,6 +35,10 @@ export declare class NativeLocks {
   constructor(mailbox: Mailbox, options: NativeOptions)
   /** How the owner id of every `execute` of this process begins. */
   get ownerPrefix(): string
+  /** Where Redis is, without any secret; absent: locks hold within this process. */
+  get endpoint(): string | null
+  /** The parameters of the URL that have no effect. */
+  get ignoredParameters(): Array<string>
   /**
    * Asks for `keys` for a job whose lease is `expireMs` (0: the default). A number above 0: granted, and that is
    * the ticket and the fencing token; below 0: pending under the ticket of that amount; 0: refused.
@@ -133,6 +139,8 @@ export interface NativeRedisOptions {
   retryMs: number
   retryMaxMs: number
   retryFactor: number
+  /** How often a lease passes between jobs of this process before it goes back. */
+  localHandoffs: number
 }
 
 /** How much there is of what. */

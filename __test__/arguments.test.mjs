@@ -216,6 +216,17 @@ onEachBackend("arguments", (backend) => {
     assert.deepEqual(await locks.inspect(), []);
   });
 
+  test("bounds: as many keys as may be, each as long as may be, in every kind of call", async () => {
+    const { locking, locks } = await backend.medusa();
+    const keys = Array.from({ length: KEYS_PER_CALL_MAX }, (_, n) => `${n}`.padEnd(KEY_BYTES_MAX, "k"));
+    assert.equal(await locking.execute(keys, async () => (await locks.inspect(keys)).length), KEYS_PER_CALL_MAX);
+    await locking.acquire(keys, { ownerId: "me", expire: 60 });
+    await locking.acquire(keys, { ownerId: "me" });
+    await assert.rejects(locking.acquire(keys), medusaError("LOCK_HELD"));
+    await locking.releaseAll({ ownerId: "me" });
+    assert.deepEqual(await locks.inspect(), []);
+  });
+
   test("bounds: exactly the longest time", async () => {
     const { locking, locks } = await backend.medusa();
     await locking.acquire("k", { ownerId: "me", expire: TEN_YEARS_S });

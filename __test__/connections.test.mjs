@@ -80,6 +80,20 @@ describe("reaching a server", () => {
     assert.equal(await locked({ redisUrl: server.url, redisOptions: { connectionName: "store-7" } }, named), true);
   });
 
+  test("a new connection is like the one that broke: user, database and name", async () => {
+    const redisOptions = { username: "store", password: "pass word/@:%", db: 6, connectionName: "again" };
+    const locks = new Locks({ redisUrl: server.url, redisOptions });
+    const ours = async () => (await foreignConnections(admin)).find((line) => / name=again /.test(line));
+    await locks.execute("k", isHeld(6));
+    const before = await ours();
+    await admin.client("KILL", "TYPE", "normal", "SKIPME", "yes");
+    await until(() => locks.execute("k", isHeld(6)).catch(() => undefined), "it is back");
+    const after = await ours();
+    assert.notEqual(after.match(/id=\d+/)[0], before.match(/id=\d+/)[0]);
+    assert.match(after, / user=store /);
+    await locks.close();
+  });
+
   test("family 4 and 0 find a name's IPv4 address, 6 does not", async () => {
     for (const family of [0, 4]) {
       assert.equal(await locked({ redisOptions: { host: "localhost", port: server.port, family } }, isHeld()), "held");

@@ -103,6 +103,14 @@ test("many leases are renewed in few commands", async () => {
   await Promise.all(held.map(({ end }) => end()));
 });
 
+test("leases of large sets are renewed too", async () => {
+  const { locks } = open();
+  const keys = (n) => Array.from({ length: 1_000 }, (_, i) => `${n}/${i}`);
+  const held = await Promise.all(Array.from({ length: 20 }, (_, n) => holding(locks, keys(n), { expire: 2, timeout: 30 })));
+  await stays(() => held.every(({ signal }) => !signal.aborted), "all leases are kept", 4_000);
+  for (const { end } of held) assert.equal(await end("done"), "done");
+});
+
 test("a lock deleted under its job: the signal aborts, execute rejects, the new owner's lock is not touched", async () => {
   const { locks, lockName } = open();
   const held = await holding(locks, ["j", "k"], { expire: 1.5 });

@@ -108,6 +108,12 @@ onEachBackend("the end of a process", (backend) => {
     assert.equal(await other.release("l"), true);
   });
 
+  test("close from within a job waits for the grace, not for ever", async () => {
+    const locks = backend.locks({ shutdownGrace: 0.3 });
+    const closing = locks.execute("k", () => locks.close());
+    await settles(assert.rejects(closing, lockError("LOCK_LOST")), "the job that closes");
+  });
+
   test("close with nothing to do, before anything was used, and by two at once", async () => {
     await settles(backend.locks().close(), "close of an unused one");
     const locks = backend.locks();
@@ -124,6 +130,26 @@ onEachBackend("the end of a process", (backend) => {
     await one.close();
     await held.end();
     assert.equal(await settles(waiter, "the other's waiter"), "next");
+  });
+
+  test("loaded twice into one process, as test runners do: both work, exclude each other, and let it exit", async (t) => {
+    t.after(stopScripts);
+    const child = start(`
+      const entry = Object.keys(require.cache).find((path) => path.endsWith("native.js"));
+      for (const path of Object.keys(require.cache)) delete require.cache[path];
+      const again = require(entry);
+      say(again.Locks === Locks);
+      const [one, two] = [new Locks(input.options), new again.Locks(input.options)];
+      let end;
+      const first = one.execute("k", () => new Promise((resolve) => (end = resolve)));
+      while (end === undefined) await new Promise(setImmediate);
+      await two.execute("k", () => {}, { timeout: 0 }).catch((error) => say(error instanceof again.LockError, error.code));
+      const second = two.execute("k", () => "second");
+      end("first");
+      say(await first, await second);
+    `);
+    assert.deepEqual(await child.ends(), CLEAN);
+    assert.deepEqual(child.lines, ["false", "true LOCK_TIMEOUT", "first second"]);
   });
 
   test("Locks that were used and dropped without close are collected, their connections too", async (t) => {

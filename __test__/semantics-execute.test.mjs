@@ -7,6 +7,13 @@ import { holding } from "./support/held.mjs";
 import { settles, stays, until, watch } from "./support/waiting.mjs";
 
 onEachBackend("execute", (backend) => {
+  test("the locks are where the options say, and not somewhere else that works as well", async () => {
+    const { locking, locks, provider } = await backend.medusa();
+    await locking.execute("k", () => {});
+    assert.equal(provider("native").stats().backend, backend.kind);
+    assert.equal(locks.stats().backend, backend.kind);
+  });
+
   test("the job's result is the call's, and the keys are free afterwards", async () => {
     const { locking, locks } = await backend.medusa();
     const result = await locking.execute(["cart_1", "cart_2"], async () => {
@@ -197,10 +204,11 @@ onEachBackend("execute", (backend) => {
     const note = (_signal, lock) => void tokens.push(lock.fencingToken);
     await first.execute("k", note);
     await first.acquire("k", { ownerId: "someone" });
+    tokens.push((await second.inspect("k"))[0].fencingToken);
     await first.release("k", { ownerId: "someone" });
     await second.execute("k", note);
     await Promise.all(Array.from({ length: 10 }, (_, n) => (n % 2 ? first : second).execute("k", note)));
-    assert.equal(tokens.length, 12);
+    assert.equal(tokens.length, 13);
     assert.deepEqual(tokens, [...new Set(tokens)].sort((a, b) => a - b));
   });
 

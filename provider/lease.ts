@@ -18,6 +18,8 @@ export class Lease implements LossListener {
   readonly #signal: AbortSignal | undefined;
   /** The fencing token; 0 until granted. */
   #token: number;
+  /** The grant is another job's, which passed it on: on the server, the keys stay under that job's name. */
+  #grantersOwnerId: string | null = null;
   #watch: AbortWatch | undefined;
   #detached = false;
   /** The job's; absent until it starts. */
@@ -100,8 +102,11 @@ export class Lease implements LossListener {
     if (completion === undefined) {
       return;
     }
-    if (completion.outcome === Outcome.Granted) {
+    if (completion.outcome === Outcome.Granted || completion.outcome === Outcome.Passed) {
       this.#token = completion.value;
+      if (completion.outcome === Outcome.Passed) {
+        this.#grantersOwnerId = this.client.completions.mailbox.takeOwnerId(this.#ticket);
+      }
       return;
     }
     if (this.#abandoned !== undefined) {
@@ -116,7 +121,7 @@ export class Lease implements LossListener {
   #held(): HeldLock {
     // A plain object: an accessor that makes the id only when it is read costs three times as much as the id, and a
     // prototype's accessor would be missing from `{...lock}`.
-    const ownerId = `${this.client.ownerPrefix}${this.#ticket}#${this.#token}`;
+    const ownerId = this.#grantersOwnerId ?? `${this.client.ownerPrefix}${this.#ticket}#${this.#token}`;
     return { keys: this.#keys, ownerId, fencingToken: this.#token };
   }
 

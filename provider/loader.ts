@@ -50,13 +50,15 @@ export async function lockingNativeLoader(args: LoaderArguments): Promise<void> 
   const options = providerOptions(args);
   const { settings, ignored } = check(options);
   const log: Log | undefined = args.logger;
-  if (ignored.length > 0) {
-    log?.warn(`${ignoredOptions(ignored)} (${PROVIDER})`);
-  }
+  // Reads the rest of the options too: nothing is registered that cannot be used.
+  const locks = settings.native.redis === undefined ? undefined : open(impatient(options), log);
   args.container.register({ [OPTIONS_REGISTRATION]: asValue(options) });
-  if (settings.server !== undefined) {
-    await probe(options, settings.server, log);
-  } else if ("redisUrl" in options) {
+  if (locks !== undefined) {
+    await probe(locks, log);
+    return;
+  }
+  warnOfIgnored(ignored, log);
+  if ("redisUrl" in options) {
     log?.warn(`The option "redisUrl" of the ${PROVIDER} has no value: its locks hold within this process only`);
   }
 }
@@ -75,8 +77,14 @@ function check(options: LocksOptions): { settings: Settings; ignored: readonly s
   }
 }
 
-async function probe(options: LocksOptions, server: string, log: Log | undefined): Promise<void> {
-  const locks = open(impatient(options));
+function warnOfIgnored(ignored: readonly string[], log: Log | undefined): void {
+  if (ignored.length > 0) {
+    log?.warn(`${ignoredOptions(ignored)} (${PROVIDER})`);
+  }
+}
+
+async function probe(locks: Locks, log: Log | undefined): Promise<void> {
+  const server = locks.endpoint;
   try {
     await within(PROBE_MS + PROBE_SLACK_MS, locks.inspect(PROBE_KEY));
     log?.info(`Connection to Redis in ${PROVIDER} established (${server})`);
@@ -102,9 +110,8 @@ function impatient(options: LocksOptions): LocksOptions {
   return { ...options, redisOptions: { ...redisOptions, commandTimeout } };
 }
 
-function open(options: LocksOptions): Locks {
-  // Of these the loader has warned already.
-  const embedding: Embedding = { ...plainEmbedding, ignored: () => undefined };
+function open(options: LocksOptions, log: Log | undefined): Locks {
+  const embedding: Embedding = { ...plainEmbedding, ignored: (names) => warnOfIgnored(names, log) };
   try {
     return new Locks(options, embedding);
   } catch (thrown) {

@@ -37,9 +37,15 @@ export class Locks {
     this.#settings = settings;
     this.#client = new Client(settings.native, embedding);
     closeAtExit(this.#client.native);
-    if (ignored.length > 0) {
-      embedding.ignored(ignored);
+    const parameters = this.#client.native.ignoredParameters.map((name) => `redisUrl?${name}`);
+    if (ignored.length + parameters.length > 0) {
+      embedding.ignored([...ignored, ...parameters]);
     }
+  }
+
+  /** Where Redis is, as `host:port` or a socket's path; undefined: locks hold within this process. */
+  get endpoint(): string | undefined {
+    return this.#client.native.endpoint ?? undefined;
   }
 
   /**

@@ -5,7 +5,7 @@
 import { SECONDS_MAX } from "./arguments.js";
 import type { NativeOptions } from "./addon.js";
 import { OptionReader, type NumberRange } from "./option-reader.js";
-import { readRedisOptions, type RedisConnectionOptions } from "./redis-options.js";
+import { readRedisOptions, type Pace, type RedisConnectionOptions } from "./redis-options.js";
 import { render } from "./rendering.js";
 
 /** All options, each of them optional. Those up to `backoffFactor` are also options of `@medusajs/locking-redis`. */
@@ -22,8 +22,8 @@ export interface LocksOptions {
   /** How long `execute` waits for a lock, in seconds. A number in a string will do. Default: 5. */
   waitLockingTimeout?: number | string | undefined;
   /**
-   * How long until a waiter first asks Redis again, in milliseconds; waiters are woken by Redis, and ask only in case
-   * the call got lost. A number in a string will do. Default: 20, or `maximumRetryInterval` if that is less.
+   * How long until a waiter first asks Redis again, in milliseconds, if the lock is not due to lapse before. A number
+   * in a string will do. Default: 20, or `maximumRetryInterval` if that is less.
    */
   defaultRetryInterval?: number | string | undefined;
   /**
@@ -50,6 +50,11 @@ export interface LocksOptions {
    * ever must not lock for ever. Default: 300.
    */
   maxStall?: number | undefined;
+  /**
+   * How often the lease of a lock on Redis passes directly from one job of this process to the next that waits for
+   * the same keys, before other processes have their turn. 0: never. Default: 16.
+   */
+  localHandoffs?: number | undefined;
   /** How long `close` waits for running jobs, in seconds. Default: 5. */
   shutdownGrace?: number | undefined;
 }
@@ -61,8 +66,6 @@ export interface Settings {
   readonly acquireWaitMs: number;
   readonly leaseMs: number;
   readonly shutdownGraceMs: number;
-  /** Where Redis is, for people; absent: locks hold within this process. */
-  readonly server: string | undefined;
 }
 
 const DEFAULT_NAMESPACE = "medusa_lock:";
@@ -76,6 +79,8 @@ const NAMESPACE_MAX = 256;
 const SECONDS = { of: "seconds", min: 0, max: SECONDS_MAX } as const;
 const INTERVAL = { of: "milliseconds", min: 0, above: true, max: 3_600_000, orText: true } as const;
 const FACTOR = { of: "", min: 1, max: 1000, orText: true } as const;
+
+const HANDOFFS = { of: "", min: 0, max: 1000, integer: true } as const;
 
 const DEFAULT_INTERVAL_MS = 20;
 const DEFAULT_INTERVAL_MAX_MS = 1000;
@@ -105,7 +110,6 @@ export function readOptions(options: unknown): { settings: Settings; ignored: re
     acquireWaitMs: milliseconds(reader, "acquireWait", 0, SECONDS),
     leaseMs,
     shutdownGraceMs: milliseconds(reader, "shutdownGrace", 5, SECONDS),
-    server: redis?.server,
   };
   return { settings, ignored: [...reader.unknown(), ...(redis?.ignored ?? [])] };
 }
@@ -121,7 +125,7 @@ function readNamespace(reader: OptionReader, keyPrefix: string): string {
   return namespace;
 }
 
-function readPace(reader: OptionReader): { retryMs: number; retryMaxMs: number; retryFactor: number } {
+function readPace(reader: OptionReader): Pace {
   const first = reader.number("defaultRetryInterval", INTERVAL);
   const most = reader.number("maximumRetryInterval", INTERVAL);
   if (first !== undefined && most !== undefined && most < first) {
@@ -131,6 +135,7 @@ function readPace(reader: OptionReader): { retryMs: number; retryMaxMs: number; 
     retryMs: first ?? Math.min(DEFAULT_INTERVAL_MS, most ?? DEFAULT_INTERVAL_MS),
     retryMaxMs: most ?? Math.max(DEFAULT_INTERVAL_MAX_MS, first ?? DEFAULT_INTERVAL_MAX_MS),
     retryFactor: reader.number("backoffFactor", FACTOR) ?? 2,
+    localHandoffs: reader.number("localHandoffs", HANDOFFS) ?? 16,
   };
 }
 

@@ -7,7 +7,6 @@
 
 import type { NativeRedisOptions, NativeTlsOptions } from "./addon.js";
 import { OptionReader } from "./option-reader.js";
-import { readRedisUrl, type RedisUrl } from "./redis-url.js";
 import { renderGuarded, renderKind } from "./rendering.js";
 
 /** How to connect to Redis. The names are those of ioredis; every other option of ioredis has no effect. */
@@ -54,52 +53,50 @@ export interface RedisTlsOptions {
   rejectUnauthorized?: boolean | undefined;
 }
 
-/** What `redisUrl` and `redisOptions` come to, but for the pace of retries. */
+/** The options beside the connection's that only Redis has use for. */
+export type Pace = Pick<NativeRedisOptions, "retryMs" | "retryMaxMs" | "retryFactor" | "localHandoffs">;
+
+/** What `redisUrl` and `redisOptions` come to. */
 export interface RedisSettings {
-  readonly connection: Omit<NativeRedisOptions, "retryMs" | "retryMaxMs" | "retryFactor">;
-  /** Where that is, without any secret, for people. */
-  readonly server: string;
+  readonly connection: Omit<NativeRedisOptions, keyof Pace>;
   /** What goes before the namespace. */
   readonly keyPrefix: string;
   /** The options that have no effect, by name. */
   readonly ignored: readonly string[];
 }
 
-const DEFAULT_HOST = "localhost";
-const DEFAULT_PORT = 6379;
+const TLS_SCHEME = /^(rediss|valkeys):/i;
 
 const MILLISECONDS = { of: "milliseconds", min: 0, max: 3_600_000 } as const;
 const PORT = { of: "", min: 1, max: 65_535, integer: true } as const;
 const DATABASE = { of: "", min: 0, max: 2 ** 31 - 1, integer: true } as const;
 
-/** @throws LockError `INVALID_OPTION` */
+/**
+ * Checks the options by type and range. What `redisUrl` says is the addon's to read.
+ *
+ * @throws LockError `INVALID_OPTION`
+ */
 export function readRedisOptions(redisUrl: string | undefined, redisOptions: unknown): RedisSettings {
   const reader = new OptionReader("redisOptions", redisOptions, "redisOptions.");
-  const url: RedisUrl = redisUrl === undefined ? { ignored: [] } : readRedisUrl(redisUrl);
   refuseSentinels(reader);
-  const { tls, ignored } = readTls(reader, url.tls === true);
-  const path = reader.text("path") ?? url.path;
-  const host = url.host ?? reader.text("host");
-  const port = url.port ?? reader.number("port", PORT);
+  const { tls, ignored } = readTls(reader, redisUrl !== undefined && TLS_SCHEME.test(redisUrl));
   const connection = {
-    ...(path === undefined ? { host: host ?? DEFAULT_HOST, port: port ?? DEFAULT_PORT } : { path }),
-    username: url.username ?? reader.secret("username"),
-    password: url.password ?? reader.secret("password"),
-    db: url.db ?? reader.number("db", DATABASE),
+    url: redisUrl,
+    host: reader.text("host"),
+    port: reader.number("port", PORT),
+    path: reader.text("path"),
+    username: reader.secret("username"),
+    password: reader.secret("password"),
+    db: reader.number("db", DATABASE),
     connectTimeoutMs: reader.number("connectTimeout", MILLISECONDS),
     commandTimeoutMs: reader.number("commandTimeout", { ...MILLISECONDS, above: true }),
     connectionName: reader.text("connectionName"),
     keepAliveMs: reader.number("keepAlive", MILLISECONDS),
-    family: url.family ?? reader.oneOf("family", [0, 4, 6]),
+    family: reader.oneOf("family", [0, 4, 6]),
     tls,
   };
   const keyPrefix = reader.secret("keyPrefix") ?? "";
-  return {
-    connection: withoutAbsent(connection),
-    server: path ?? `${bracketed(host ?? DEFAULT_HOST)}:${port ?? DEFAULT_PORT}`,
-    keyPrefix,
-    ignored: [...url.ignored, ...reader.unknown(), ...ignored],
-  };
+  return { connection: withoutAbsent(connection), keyPrefix, ignored: [...reader.unknown(), ...ignored] };
 }
 
 /** Locks on another server than the one asked for would exclude nobody: better not to start. */
@@ -116,7 +113,7 @@ function readTls(reader: OptionReader, required: boolean): { tls: NativeTlsOptio
     throw reader.refusal("tls", "TLS, for the scheme of redisUrl says so", "false");
   }
   if (given === true || given === undefined || given === false) {
-    return { tls: given === true || required ? {} : undefined, ignored: [] };
+  return { tls: given === true ? {} : undefined, ignored: [] };
   }
   if (typeof given !== "object") {
     throw reader.refusal("tls", "an object, true or false", renderGuarded(given));
@@ -151,10 +148,6 @@ function pemOf(options: OptionReader, name: string, value: unknown): string {
     throw options.refusal(name, "PEM, as a string or a Buffer", renderKind(value));
   }
   return text;
-}
-
-function bracketed(host: string): string {
-  return host.includes(":") ? `[${host}]` : host;
 }
 
 /** The same without the properties that are undefined. */

@@ -105,6 +105,26 @@ impl Locks {
         job_owner_prefix()
     }
 
+    /// Where Redis is, without any secret; absent: locks hold within this process.
+    #[napi(getter)]
+    pub fn endpoint(&self) -> Option<String> {
+        match &self.backend {
+            Backend::Memory(_) => None,
+            #[cfg(feature = "redis")]
+            Backend::Redis(member) => Some(member.settings().endpoint()),
+        }
+    }
+
+    /// The parameters of the URL that have no effect.
+    #[napi(getter)]
+    pub fn ignored_parameters(&self) -> Vec<String> {
+        match &self.backend {
+            Backend::Memory(_) => Vec::new(),
+            #[cfg(feature = "redis")]
+            Backend::Redis(member) => member.settings().ignored_parameters.clone(),
+        }
+    }
+
     /// Asks for `keys` for a job whose lease is `expireMs` (0: the default). A number above 0: granted, and that is
     /// the ticket and the fencing token; below 0: pending under the ticket of that amount; 0: refused.
     #[napi]

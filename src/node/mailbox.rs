@@ -16,7 +16,7 @@ use napi_derive::napi;
 use parking_lot::Mutex;
 
 use super::error::{Result, guard, internal};
-use crate::backend::{Completion, Failure, Lock, Outcome, Sink};
+use crate::backend::{Completion, Failure, Lock, Outcome, Sink, job_owner_id};
 use crate::clock;
 use crate::core::moment::Moment;
 
@@ -41,6 +41,7 @@ struct Queue {
     /// The words that go with drained completions, until JavaScript takes them.
     details: HashMap<u64, Failure>,
     inspections: HashMap<u64, Vec<Lock>>,
+    owner_ids: HashMap<u64, String>,
     /// The callback is on its way, or JavaScript is draining.
     scheduled: bool,
     /// Since when the callback is on its way and JavaScript has not come to drain.
@@ -193,6 +194,12 @@ impl Mailbox {
         })
     }
 
+    /// The owner id of a job that runs under keys that were passed on to it; once.
+    #[napi]
+    pub fn take_owner_id(&self, ticket: f64) -> Option<String> {
+        self.inbox.queue.lock().owner_ids.remove(&number_of(ticket))
+    }
+
     /// The locks of a drained inspection; once.
     #[napi]
     pub fn take_inspection(&self, ticket: f64) -> Option<Vec<InspectedLock>> {
@@ -225,6 +232,14 @@ impl Queue {
                 (8.0, 0.0)
             }
             Outcome::Done => (9.0, 0.0),
+            Outcome::Passed {
+                token,
+                grant,
+                grant_token,
+            } => {
+                self.owner_ids.insert(number, job_owner_id(grant, grant_token));
+                (10.0, to_f64(token))
+            }
         };
         record.copy_from_slice(&[to_f64(number), outcome, value]);
     }

@@ -59,6 +59,8 @@ pub struct NativeRedisOptions {
     pub retry_ms: f64,
     pub retry_max_ms: f64,
     pub retry_factor: f64,
+    /// How often a lease passes between jobs of this process before it goes back.
+    pub local_handoffs: u32,
 }
 
 /// How to speak TLS. All texts are PEM.
@@ -82,12 +84,14 @@ impl NativeRedisOptions {
         };
         let names = Names::new(&common.namespace)
             .map_err(|problem| invalid_option(format!("Invalid option \"namespace\": {problem}")))?;
+        let local_handoffs = self.local_handoffs;
         let settings = self.into_settings()?;
         let config = Config {
             endpoint: settings.endpoint(),
             backoff,
             command_timeout: settings.command_timeout,
             max_stall: common.max_stall,
+            local_handoffs,
             limits: Limits::default(),
         };
         let scripts = Scripts::new(names, common.ownerless == Ownerless::Open);

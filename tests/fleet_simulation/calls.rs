@@ -33,7 +33,16 @@ impl World {
                 runs_for,
                 heeds,
                 wait,
-            } => self.ask(seat, &keys, What::Job { lease, runs_for, heeds }, wait),
+            } => self.ask(
+                seat,
+                &keys,
+                What::Job {
+                    lease,
+                    runs_for,
+                    heeds,
+                },
+                wait,
+            ),
             Deed::Acquire {
                 seat,
                 keys,
@@ -138,7 +147,9 @@ impl World {
         if self.now < self.members[member].stalled_until() {
             return Ok(());
         }
-        let was_waiting = self.members[member].fleet.cancel(Moment::from_ms(self.now), claim.id.ticket);
+        let was_waiting = self.members[member]
+            .fleet
+            .cancel(Moment::from_ms(self.now), claim.id.ticket);
         if was_waiting != (claim.stand == Stand::Asks) {
             return Err(format!("cancelled: {was_waiting}, but it was {claim:?}"));
         }
@@ -176,7 +187,12 @@ impl World {
         let now = self.now;
         self.members[member].fleet.leave(Moment::from_ms(now));
         self.members[member].is_closed = true;
-        for claim in self.ledger.claims.iter_mut().filter(|claim| claim.id.member == member) {
+        for claim in self
+            .ledger
+            .claims
+            .iter_mut()
+            .filter(|claim| claim.id.member == member)
+        {
             match claim.stand {
                 Stand::Asks => claim.stands(now, Stand::Gone),
                 Stand::Runs | Stand::Lost | Stand::Finishing => claim.stands(now, Stand::Over),
@@ -196,7 +212,9 @@ impl World {
         claim.stands(now, Stand::Finishing);
         let id = claim.id;
         self.note(|| format!("member {}: finish {:?}", id.member, id.ticket));
-        self.members[id.member].fleet.finish(Moment::from_ms(now), id.ticket);
+        self.members[id.member]
+            .fleet
+            .finish(Moment::from_ms(now), id.ticket);
         Ok(())
     }
 
@@ -225,7 +243,9 @@ impl World {
         if self.can_call(member) {
             let ticket = self.next_ticket();
             self.note(|| format!("member {member}: run {ticket:?}"));
-            self.members[member].fleet.run(Moment::from_ms(self.now), ticket, kind);
+            self.members[member]
+                .fleet
+                .run(Moment::from_ms(self.now), ticket, kind);
             let errand = Errand::new(errand, self.now);
             self.ledger.errands.insert(Attempt { member, ticket }, errand);
         }
@@ -252,10 +272,14 @@ impl World {
                 matches!(stand, Some(Stand::Holds { .. } | Stand::Over))
             });
             let is_on_its_way = self.ledger.errands.values().any(|errand| {
-                errand.is_pending() && matches!(errand.kind, ErrandOf::Release { .. }) && errand.concerns(key, lock)
+                errand.is_pending()
+                    && matches!(errand.kind, ErrandOf::Release { .. })
+                    && errand.concerns(key, lock)
             });
             match &lock.holder {
-                Holder::Named(name) if was_told && !is_on_its_way => due.insert((Arc::clone(key), Some(name.clone()))),
+                Holder::Named(name) if was_told && !is_on_its_way => {
+                    due.insert((Arc::clone(key), Some(name.clone())))
+                }
                 Holder::Anyone if was_told && !is_on_its_way => due.insert((Arc::clone(key), None)),
                 _ => false,
             };

@@ -153,7 +153,10 @@ impl Claim {
             {
                 let until = expire.map(|span| Self::good_until(sent_at, span));
                 if until.is_some_and(|until| until < now) {
-                    return Err(format!("{:?} was told of a lock that may have lapsed already", self.id));
+                    return Err(format!(
+                        "{:?} was told of a lock that may have lapsed already",
+                        self.id
+                    ));
                 }
                 Stand::Holds { until }
             }

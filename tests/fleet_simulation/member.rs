@@ -209,10 +209,10 @@ impl Member {
     }
 
     /// The connection stands.
-    pub fn join(&mut self, fenced: bool) {
+    pub fn join(&mut self, now: u64, fenced: bool) {
         self.left_some = false;
         self.link = Link::Up(Talk::default());
-        self.fleet.link_up(fenced);
+        self.fleet.link_up(Moment::from_ms(now), fenced);
     }
 
     /// Whether the link is as good as can be asked for, with nothing slow still on its way.
@@ -230,7 +230,9 @@ impl Member {
     /// When the next reply can be heard.
     pub fn hears_at(&self) -> Option<u64> {
         let Link::Up(talk) = &self.link else { return None };
-        talk.to_client.front().map(|reply| reply.arrives.max(self.jammed_until))
+        talk.to_client
+            .front()
+            .map(|reply| reply.arrives.max(self.jammed_until))
     }
 
     /// When the oldest answer is overdue, which ends the connection.

@@ -49,7 +49,10 @@ impl fmt::Debug for Plan {
             gains,
             ..
         } = self;
-        writeln!(formatter, "seats: {seats}, tight: {tight}, fences: {fences}, gains: {gains}")?;
+        writeln!(
+            formatter,
+            "seats: {seats}, tight: {tight}, fences: {fences}, gains: {gains}"
+        )?;
         let mut now = 0;
         for Step { pause, deed } in &self.steps {
             now += pause;
@@ -91,9 +94,18 @@ pub enum Deed {
         wait: Wait,
     },
     /// What that request acquired, if it did, is released by its owner, from wherever.
-    Release { seat: usize, of: Age },
-    ReleaseAll { seat: usize, owner: Option<Owner> },
-    Inspect { seat: usize, keys: Option<Vec<&'static str>> },
+    Release {
+        seat: usize,
+        of: Age,
+    },
+    ReleaseAll {
+        seat: usize,
+        owner: Option<Owner>,
+    },
+    Inspect {
+        seat: usize,
+        keys: Option<Vec<&'static str>>,
+    },
     /// The caller has gone.
     Cancel(Age),
     /// What that request acquired was never seen by its caller.
@@ -103,11 +115,21 @@ pub enum Deed {
     /// The process ends in good order; the seat goes to a successor.
     Leave(usize),
     /// The callers' thread is stuck.
-    Stall { seat: usize, ms: u64 },
+    Stall {
+        seat: usize,
+        ms: u64,
+    },
     /// The thread of the link is stuck: nothing is sent nor heard.
-    Jam { seat: usize, ms: u64 },
+    Jam {
+        seat: usize,
+        ms: u64,
+    },
     /// How long everything takes on its way from now on.
-    Lag { seat: usize, there: u64, back: u64 },
+    Lag {
+        seat: usize,
+        there: u64,
+        back: u64,
+    },
     /// Replies are lost until this connection has ended.
     Mute(usize),
     Cut {
@@ -120,11 +142,21 @@ pub enum Deed {
         hears: bool,
         down_for: u64,
     },
-    Kill { keeps_data: bool, hears: bool, down_for: u64 },
+    Kill {
+        keeps_data: bool,
+        hears: bool,
+        down_for: u64,
+    },
     Freeze(u64),
-    Trouble { trouble: Trouble, ms: u64 },
+    Trouble {
+        trouble: Trouble,
+        ms: u64,
+    },
     /// Somebody puts something else where a lock could be.
-    Clutter { key: &'static str, ms: u64 },
+    Clutter {
+        key: &'static str,
+        ms: u64,
+    },
 }
 
 /// What may happen apart from what callers do.
@@ -154,7 +186,11 @@ pub fn plan(climate: Climate) -> impl Strategy<Value = Plan> {
 
 fn step(climate: Climate) -> impl Strategy<Value = Step> {
     let pause = prop_oneof![5 => 0..=5_u64, 4 => 5..=100_u64, 2 => 100..=1_500_u64];
-    let weather = if climate == Climate::Calm { lag(15).boxed() } else { fault().boxed() };
+    let weather = if climate == Climate::Calm {
+        lag(15).boxed()
+    } else {
+        fault().boxed()
+    };
     let weight = if climate == Climate::Calm { 1 } else { 4 };
     let deed = prop_oneof![12 => call(), weight => weather];
     (pause, deed).prop_map(|(pause, deed)| Step { pause, deed })
@@ -227,7 +263,7 @@ fn runs_for() -> impl Strategy<Value = u64> {
 }
 
 fn expire() -> impl Strategy<Value = Option<u64>> {
-    prop_oneof![3 => Just(None), 1 => (20..=300_u64).prop_map(Some), 1 => (300..=6_000_u64).prop_map(Some)]
+    prop_oneof![3 => Just(None), 1 => (70..=300_u64).prop_map(Some), 1 => (300..=6_000_u64).prop_map(Some)]
 }
 
 fn wait() -> impl Strategy<Value = Wait> {

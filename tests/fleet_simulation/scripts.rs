@@ -48,19 +48,32 @@ impl Server {
                 expire,
                 extend_only,
             } => {
-                let attempt = Attempt { member, ticket: *ticket };
+                let attempt = Attempt {
+                    member,
+                    ticket: *ticket,
+                };
                 let expire = expire.map(ms);
                 match owner {
                     Owner::Job(_) => self.acquire_job(attempt, keys, expire.unwrap_or(1)),
                     owner => self.acquire_lock(attempt, keys, &holder_of(owner), expire, *extend_only),
                 }
             }
-            Command::Release { ticket, keys, held } => {
-                self.release(Attempt { member, ticket: *ticket }, keys, held)
-            }
-            Command::Cancel { ticket, keys, owner } => {
-                self.cancel(Attempt { member, ticket: *ticket }, keys, owner)
-            }
+            Command::Release { ticket, keys, held } => self.release(
+                Attempt {
+                    member,
+                    ticket: *ticket,
+                },
+                keys,
+                held,
+            ),
+            Command::Cancel { ticket, keys, owner } => self.cancel(
+                Attempt {
+                    member,
+                    ticket: *ticket,
+                },
+                keys,
+                owner,
+            ),
             Command::Renew { leases } => {
                 let lost = leases.iter().map(|lease| self.renew(member, lease));
                 lost.collect::<Result<_, _>>().map(Answer::Renewed)
@@ -110,7 +123,10 @@ impl Server {
                     let ours = match lock.holder {
                         Holder::Anyone => {
                             *owner == Holder::Anyone
-                                && self.records.get(key).is_some_and(|record| record.attempts.contains(&attempt))
+                                && self
+                                    .records
+                                    .get(key)
+                                    .is_some_and(|record| record.attempts.contains(&attempt))
                         }
                         ref holder => holder == owner,
                     };
@@ -148,12 +164,16 @@ impl Server {
                 Owner::Job(_) => matches!(lock.holder, Holder::Job { attempt: by, .. } if by == attempt),
                 owner if lock.holder != holder_of(owner) => false,
                 _ => {
-                    let Some(record) = self.records.get(key) else { continue };
+                    let Some(record) = self.records.get(key) else {
+                        continue;
+                    };
                     if !record.attempts.contains(&attempt) {
                         continue;
                     }
                     self.may_write()?;
-                    self.records.get_mut(key).is_some_and(|record| record.remove(attempt))
+                    self.records
+                        .get_mut(key)
+                        .is_some_and(|record| record.remove(attempt))
                 }
             };
             if is_unwanted {
@@ -210,7 +230,9 @@ impl Server {
     fn scan(&self, cursor: u64) -> Answer {
         let start = usize::try_from(cursor).unwrap_or(KEYS.len());
         let page = KEYS.iter().skip(start).take(SCAN_COUNT);
-        let keys = page.filter(|key| self.values.contains_key(**key)).map(|key| Arc::from(*key));
+        let keys = page
+            .filter(|key| self.values.contains_key(**key))
+            .map(|key| Arc::from(*key));
         let next = start + SCAN_COUNT;
         Answer::Page(if next < KEYS.len() { next as u64 } else { 0 }, keys.collect())
     }

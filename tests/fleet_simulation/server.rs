@@ -99,7 +99,10 @@ pub struct Server {
 
 impl Server {
     pub fn new(gains: u64) -> Self {
-        Server { gains, ..Server::default() }
+        Server {
+            gains,
+            ..Server::default()
+        }
     }
 
     /// Time passes, and what has lapsed is gone.
@@ -165,7 +168,9 @@ impl Server {
     /// Carries out one command; None: its script is not known here.
     pub fn hear(&mut self, member: usize, command: &Command, with_source: bool) -> Option<Answer> {
         if self.trouble == Some(Trouble::Loading) {
-            return Some(Answer::Error(passing("LOADING Redis is loading the dataset in memory")));
+            return Some(Answer::Error(passing(
+                "LOADING Redis is loading the dataset in memory",
+            )));
         }
         if let Some(script) = script_of(command) {
             if !with_source && !self.scripts.contains(script) {
@@ -180,7 +185,10 @@ impl Server {
         let lock = self.lock(key)?;
         let (owner_id, fencing_token) = match &lock.holder {
             Holder::Job { attempt, token } => (Some(format!("{attempt:?}")), Some(*token)),
-            Holder::Named(name) => (Some(name.to_string()), self.records.get(key).map(|record| record.token)),
+            Holder::Named(name) => (
+                Some(name.to_string()),
+                self.records.get(key).map(|record| record.token),
+            ),
             Holder::Anyone => (None, self.records.get(key).map(|record| record.token)),
         };
         Some(Lock {
@@ -243,16 +251,21 @@ impl Server {
     }
 
     pub(super) fn lapses_in(&self, lock: &Locked) -> Option<Duration> {
-        lock.expires_at.map(|at| Duration::from_millis(at.saturating_sub(self.clock)))
+        lock.expires_at
+            .map(|at| Duration::from_millis(at.saturating_sub(self.clock)))
     }
 }
 
 /// None: a command of the server's own.
 fn script_of(command: &Command) -> Option<&'static str> {
     Some(match command {
-        Command::Acquire { owner: Owner::Job(_), .. } => "acquire_job",
+        Command::Acquire {
+            owner: Owner::Job(_), ..
+        } => "acquire_job",
         Command::Acquire { .. } => "acquire_lock",
-        Command::Cancel { owner: Owner::Job(_), .. } => "cancel_job",
+        Command::Cancel {
+            owner: Owner::Job(_), ..
+        } => "cancel_job",
         Command::Cancel { .. } => "cancel_lock",
         Command::Release { .. } => "release",
         Command::Renew { .. } => "renew",

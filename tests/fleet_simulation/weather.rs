@@ -141,11 +141,15 @@ impl World {
                 self.note(|| format!("member {index}: link is up, fenced: {fenced}"));
                 // What may still run does so within the time for a command: later than that, nothing is on its way.
                 let latest = self.now + COMMAND_TIMEOUT - 1;
-                for leftover in self.leftovers.iter_mut().filter(|leftover| leftover.member == index) {
+                for leftover in self
+                    .leftovers
+                    .iter_mut()
+                    .filter(|leftover| leftover.member == index)
+                {
                     let packets = leftover.packets.iter_mut();
                     packets.for_each(|packet| packet.arrives = packet.arrives.min(latest));
                 }
-                self.members[index].join(fenced);
+                self.members[index].join(self.now, fenced);
             }
             Link::Up(_) => {}
         }
@@ -157,7 +161,10 @@ impl World {
         self.note(|| format!("member {index}: link is cut"));
         let packets = self.members[index].break_off(self.now, down_for);
         if !packets.is_empty() {
-            self.leftovers.push(Leftover { member: index, packets });
+            self.leftovers.push(Leftover {
+                member: index,
+                packets,
+            });
         }
         Ok(())
     }

@@ -75,7 +75,7 @@ impl World {
             seats: (0..plan.seats).collect(),
             server: Server::new(plan.gains),
             leftovers: Vec::new(),
-            ledger: Ledger::new(plan.seats),
+            ledger: Ledger::new(plan.seats, plan.fences),
             down_until: None,
             frozen_until: None,
             trouble_until: None,
@@ -155,11 +155,17 @@ impl World {
         may_be(self.server_changes_at(), Event::ServerChanges);
         if self.is_serving() {
             for (index, leftover) in self.leftovers.iter().enumerate() {
-                may_be(leftover.packets.front().map(|packet| packet.arrives), Event::ServerReadsLeftover(index));
+                may_be(
+                    leftover.packets.front().map(|packet| packet.arrives),
+                    Event::ServerReadsLeftover(index),
+                );
             }
             for (index, member) in self.members.iter().enumerate() {
                 if let Link::Up(talk) = &member.link {
-                    may_be(talk.to_server.front().map(|packet| packet.arrives), Event::ServerReads(index));
+                    may_be(
+                        talk.to_server.front().map(|packet| packet.arrives),
+                        Event::ServerReads(index),
+                    );
                 }
             }
         }
@@ -171,12 +177,18 @@ impl World {
         for (index, claim) in self.ledger.claims.iter().enumerate() {
             if matches!(claim.stand, Stand::Runs | Stand::Lost) {
                 let stalled_until = self.members[claim.id.member].stalled_until();
-                may_be(claim.ends_at.map(|at| at.max(stalled_until)), Event::JobEnds(index));
+                may_be(
+                    claim.ends_at.map(|at| at.max(stalled_until)),
+                    Event::JobEnds(index),
+                );
             }
         }
         for (index, member) in self.members.iter().enumerate() {
             let deadline = member.fleet.next_deadline();
-            may_be((deadline != Moment::NEVER).then_some(deadline.as_ms()), Event::Ticks(index));
+            may_be(
+                (deadline != Moment::NEVER).then_some(deadline.as_ms()),
+                Event::Ticks(index),
+            );
         }
         may_be((!is_planned).then_some(self.clean_at), Event::Cleans);
         next
@@ -255,7 +267,12 @@ impl World {
         let member = *member;
         if let Some(packet) = packets.pop_front() {
             let answer = self.server.hear(member, &packet.command, packet.with_source);
-            self.note(|| format!("member {member}: server runs leftover {:?}: {answer:?}", packet.command));
+            self.note(|| {
+                format!(
+                    "member {member}: server runs leftover {:?}: {answer:?}",
+                    packet.command
+                )
+            });
         }
         self.leftovers.retain(|leftover| !leftover.packets.is_empty());
         Ok(())
@@ -266,10 +283,19 @@ impl World {
         let Some((sent, answer)) = self.members[index].next_answer(self.now, by) else {
             return Ok(());
         };
-        self.note(|| format!("member {index} hears {answer:?} to {:?} of {}", sent.command, sent.at.as_ms()));
-        let wants_another_server = matches!(&answer, Answer::Error(_)) && self.server.trouble == Some(Trouble::ReadOnly);
+        self.note(|| {
+            format!(
+                "member {index} hears {answer:?} to {:?} of {}",
+                sent.command,
+                sent.at.as_ms()
+            )
+        });
+        let wants_another_server =
+            matches!(&answer, Answer::Error(_)) && self.server.trouble == Some(Trouble::ReadOnly);
         let now = Moment::from_ms(self.now);
-        self.members[index].fleet.answered(now, sent.clone(), answer.clone());
+        self.members[index]
+            .fleet
+            .answered(now, sent.clone(), answer.clone());
         self.tell_news(index, Some(&sent))?;
         self.ledger.renewed(index, &sent, &answer)?;
         if wants_another_server && matches!(self.members[index].link, Link::Up(_)) {
@@ -283,7 +309,8 @@ impl World {
         for completion in news {
             self.note(|| format!("member {index} tells {completion:?}"));
             self.ledger.note(self.server.take_notes(), self.plan.fences);
-            self.ledger.tell(self.now, index, &completion, cause, &self.server)?;
+            self.ledger
+                .tell(self.now, index, &completion, cause, &self.server)?;
         }
         Ok(())
     }
@@ -318,7 +345,10 @@ impl World {
             }
             let counts = (member.fleet.waiting(), member.fleet.held());
             if counts != (waiting, held) {
-                return Err(format!("member {index} counts {counts:?}, and not {:?}", (waiting, held)));
+                return Err(format!(
+                    "member {index} counts {counts:?}, and not {:?}",
+                    (waiting, held)
+                ));
             }
         }
         Ok(())
@@ -329,9 +359,10 @@ impl World {
         let is_over = |stand: Stand| matches!(stand, Stand::No | Stand::Gone | Stand::Over);
         self.ledger.claims.iter().all(|claim| is_over(claim.stand))
             && self.ledger.errands.values().all(|errand| !errand.is_pending())
-            && self.members.iter().all(|member| {
-                member.fleet.is_settled() && member.fleet.next_deadline() == Moment::NEVER
-            })
+            && self
+                .members
+                .iter()
+                .all(|member| member.fleet.is_settled() && member.fleet.next_deadline() == Moment::NEVER)
             && self.server.is_clean()
             && self.leftovers.is_empty()
     }
@@ -340,7 +371,15 @@ impl World {
         let claims = self.ledger.claims.iter();
         let claims = claims.filter(|claim| matches!(claim.stand, Stand::Asks | Stand::Finishing));
         let locks: Vec<_> = self.server.locks().collect();
-        let unsettled = self.members.iter().map(|member| &member.fleet).filter(|fleet| !fleet.is_settled());
-        format!("{locks:?}\n{:?}\n{:?}", claims.collect::<Vec<_>>(), unsettled.collect::<Vec<_>>())
+        let unsettled = self
+            .members
+            .iter()
+            .map(|member| &member.fleet)
+            .filter(|fleet| !fleet.is_settled());
+        format!(
+            "{locks:?}\n{:?}\n{:?}",
+            claims.collect::<Vec<_>>(),
+            unsettled.collect::<Vec<_>>()
+        )
     }
 }

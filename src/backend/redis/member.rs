@@ -191,6 +191,11 @@ impl Member {
         self.leave();
     }
 
+    /// Where the server is and how it is talked to.
+    pub fn settings(&self) -> &RedisSettings {
+        &self.shared.settings
+    }
+
     /// How many keys jobs hold or wait for here, and how many requests wait.
     pub fn counts(&self) -> (usize, usize) {
         let fleet = self.shared.fleet.lock();

@@ -79,13 +79,15 @@ impl Scripts {
                 keys,
                 owner: Owner::Job(_),
                 expire,
+                reserve,
                 ..
             } => {
-                let mut call = Call::new(out, &ACQUIRE_JOB, source, keys.len() + 1, 2);
+                let mut call = Call::new(out, &ACQUIRE_JOB, source, keys.len() + 1, 3);
                 self.locks(&mut call, keys);
                 call.text(self.names.fence())
                     .text(&job_id(*ticket))
-                    .number(ms(*expire));
+                    .number(ms(*expire))
+                    .number(u64::from(*reserve));
             }
             Command::Acquire {
                 ticket,
@@ -93,6 +95,7 @@ impl Scripts {
                 owner,
                 expire,
                 extend_only,
+                reserve: _,
             } => {
                 let mut call = Call::new(out, &ACQUIRE_LOCK, source, 2 * keys.len() + 1, 6);
                 self.locks(&mut call, keys);

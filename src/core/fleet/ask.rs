@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::lease::Grant;
 use super::{Answer, Command, Fleet, Lease, Link, Timer};
 use crate::core::key::KeySet;
 use crate::core::moment::Moment;
@@ -122,6 +123,11 @@ impl Ask {
         }
     }
 
+    /// Whether it waits here for a lease of this span that another job of this process held, and for nothing else.
+    pub(super) fn may_inherit(&self, span: Duration) -> bool {
+        self.phase == Phase::Queued && self.wish.is_job() && self.wish.lease == span
+    }
+
     fn waits(&self) -> bool {
         self.wish.is_job() || self.wish.patience != Patience::Refuse
     }
@@ -160,12 +166,13 @@ impl Fleet {
 
     pub(super) fn send_ask(&mut self, ticket: Ticket) {
         let up = self.is_up();
+        let reserve = self.tokens_to_reserve(ticket);
         let Some(ask) = self.asks.get_mut(&ticket) else {
             return;
         };
         ask.phase = if up { Phase::Sent } else { Phase::Stuck };
         ask.held_back = false;
-        let command = acquire(ticket, &ask.wish, false);
+        let command = acquire(ticket, &ask.wish, false, reserve);
         self.clear_again(ticket);
         self.send(command);
     }
@@ -185,7 +192,7 @@ impl Fleet {
             return;
         };
         ask.extending = up;
-        let command = acquire(ticket, &ask.wish, true);
+        let command = acquire(ticket, &ask.wish, true, 0);
         self.send(command);
     }
 
@@ -194,19 +201,24 @@ impl Fleet {
         now: Moment,
         ticket: Ticket,
         sent_at: Moment,
-        extend_only: bool,
+        reserved: u32,
         answer: Answer,
     ) {
-        if extend_only {
-            return self.extend_answered(now, ticket, &answer);
-        }
         let Some(ask) = self.asks.get_mut(&ticket) else {
             return;
         };
         match answer {
             Answer::Granted(token) => {
                 ask.maybe_ran = false;
-                self.granted(now, ticket, sent_at, token);
+                self.granted(
+                    now,
+                    ticket,
+                    &Grant {
+                        sent_at,
+                        token,
+                        reserved,
+                    },
+                );
             }
             Answer::Busy(key, lapses_in) => {
                 ask.maybe_ran = false;
@@ -232,7 +244,7 @@ impl Fleet {
         }
     }
 
-    fn granted(&mut self, now: Moment, ticket: Ticket, sent_at: Moment, token: u64) {
+    fn granted(&mut self, now: Moment, ticket: Ticket, grant: &Grant) {
         let Some(ask) = self.asks.get(&ticket) else { return };
         if ask.caller_gone {
             return self.start_cancel(ticket);
@@ -240,7 +252,7 @@ impl Fleet {
         let good_until = ask
             .wish
             .expire()
-            .map_or(Moment::NEVER, |span| Lease::good_until(sent_at, span));
+            .map_or(Moment::NEVER, |span| Lease::good_until(grant.sent_at, span));
         if good_until <= now {
             // The answer took longer than the lock lives. Asking again under the same id extends it, if it is still
             // there, and takes it if it is free.
@@ -255,11 +267,18 @@ impl Fleet {
         } = ask.wish;
         match claim {
             Claim::Job => {
-                self.tell(ticket, Outcome::Granted(token));
-                self.hold_lease(ticket, sent_at, token, keys, lease);
+                self.tell(ticket, Outcome::Granted(grant.token));
+                self.hold_lease(now, ticket, grant, keys, lease);
             }
             Claim::Lock { owner, .. } => {
-                self.tell(ticket, Outcome::Acquired { token, keys, owner });
+                self.tell(
+                    ticket,
+                    Outcome::Acquired {
+                        token: grant.token,
+                        keys,
+                        owner,
+                    },
+                );
                 if has_place {
                     // The lock belongs to its owner, who may release it from anywhere. The next one here may ask.
                     self.leave_table(now, ticket);
@@ -291,7 +310,14 @@ impl Fleet {
         if ask.wish.patience == Patience::Refuse {
             let is_job = ask.wish.is_job();
             if let Some(key) = ask.busy.clone() {
-                self.tell(ticket, if is_job { Outcome::TimedOut(key) } else { Outcome::Refused(key) });
+                self.tell(
+                    ticket,
+                    if is_job {
+                        Outcome::TimedOut(key)
+                    } else {
+                        Outcome::Refused(key)
+                    },
+                );
             }
             return self.forget(now, ticket);
         }
@@ -439,7 +465,7 @@ impl Fleet {
         }
     }
 
-    fn extend_answered(&mut self, now: Moment, ticket: Ticket, answer: &Answer) {
+    pub(super) fn extend_answered(&mut self, now: Moment, ticket: Ticket, answer: &Answer) {
         let Some(ask) = self.asks.get_mut(&ticket) else {
             return;
         };
@@ -467,7 +493,7 @@ impl Fleet {
         }
     }
 
-    fn remove_ask(&mut self, ticket: Ticket) -> Option<Ask> {
+    pub(super) fn remove_ask(&mut self, ticket: Ticket) -> Option<Ask> {
         self.clear_again(ticket);
         let ask = self.asks.remove(&ticket)?;
         if let Some(at) = ask.ends_at {
@@ -496,13 +522,14 @@ impl Fleet {
     }
 }
 
-fn acquire(ticket: Ticket, wish: &Wish, extend_only: bool) -> Command {
+fn acquire(ticket: Ticket, wish: &Wish, extend_only: bool, reserve: u32) -> Command {
     Command::Acquire {
         ticket,
         keys: wish.keys.clone(),
         owner: wish.owner(ticket),
         expire: wish.expire(),
         extend_only,
+        reserve,
     }
 }
 

@@ -24,6 +24,8 @@ pub enum Command {
         expire: Option<Duration>,
         /// Only if this owner holds all of them already.
         extend_only: bool,
+        /// How many fencing tokens to set aside beyond the one of the grant.
+        reserve: u32,
     },
     /// Release what `held` says, if it is still so.
     Release {

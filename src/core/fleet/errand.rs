@@ -18,7 +18,9 @@ pub enum ErrandKind {
     Finish {
         /// What it held.
         keys: KeySet,
-        /// Under which token.
+        /// Under which grant: its own, or the one that was passed on to it.
+        grant: Ticket,
+        /// And under which token.
         token: u64,
         /// When the server lets it lapse anyway, at the latest.
         lapses_at: Moment,
@@ -108,9 +110,11 @@ impl Fleet {
             return;
         };
         let command = match &mut errand.kind {
-            ErrandKind::Finish { keys, token, .. } => {
+            ErrandKind::Finish {
+                keys, grant, token, ..
+            } => {
                 let held = Held::ByJob {
-                    job: ticket,
+                    job: *grant,
                     token: *token,
                 };
                 Command::Release {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::cohort::PASS_MAX;
 use super::{Answer, Command, Errand, ErrandKind, Fleet, Renewal, Timer};
 use crate::core::key::KeySet;
 use crate::core::moment::Moment;
@@ -33,6 +34,14 @@ pub(super) struct Lease {
     renewing: bool,
     /// The job was told that it is gone.
     lost: bool,
+    /// The job that runs under it: the one that it was granted to, or the last that it was passed on to.
+    job: Ticket,
+    /// How many fencing tokens are left of the block that came with the grant.
+    tokens_left: u32,
+    /// The last one that was given out.
+    last_token: u64,
+    /// Until when it may be passed on.
+    pass_until: Moment,
 }
 
 impl Lease {
@@ -48,65 +57,98 @@ impl Lease {
     pub(super) fn link_down(&mut self) {
         self.renewing = false;
     }
+
+    pub(super) fn span(&self) -> Duration {
+        self.span
+    }
+
+    pub(super) fn may_pass(&self, now: Moment) -> bool {
+        self.tokens_left > 0 && !self.lost && now < self.pass_until && now < self.ends_at
+    }
+
+    /// Makes `heir` the job that runs under this lease, and says what that job is told.
+    pub(super) fn pass_to(&mut self, heir: Ticket, grant: Ticket) -> Outcome {
+        self.job = heir;
+        self.tokens_left -= 1;
+        self.last_token += 1;
+        Outcome::Passed {
+            token: self.last_token,
+            grant,
+            grant_token: self.token,
+        }
+    }
+}
+
+/// What the server granted to a job.
+pub(super) struct Grant {
+    pub sent_at: Moment,
+    pub token: u64,
+    /// How many tokens behind it are reserved.
+    pub reserved: u32,
 }
 
 impl Fleet {
     pub(super) fn hold_lease(
         &mut self,
-        ticket: Ticket,
-        sent_at: Moment,
-        token: u64,
+        now: Moment,
+        job: Ticket,
+        grant: &Grant,
         keys: KeySet,
         span: Duration,
     ) {
-        let ends_at = Lease::good_until(sent_at, span);
-        let renew_at = sent_at.after(span / RENEW_PART);
-        self.timers.insert((ends_at, Timer::LeaseEnds(ticket)));
-        self.timers.insert((renew_at, Timer::Renew(ticket)));
-        let renew_at = Some(renew_at);
-        self.leases.insert(
-            ticket,
-            Lease {
-                keys,
-                token,
-                span,
-                ends_at,
-                renew_at,
-                renewing: false,
-                lost: false,
-            },
-        );
+        let ends_at = Lease::good_until(grant.sent_at, span);
+        let renew_at = grant.sent_at.after(span / RENEW_PART);
+        self.timers.insert((ends_at, Timer::LeaseEnds(job)));
+        self.timers.insert((renew_at, Timer::Renew(job)));
+        let lease = Lease {
+            keys,
+            token: grant.token,
+            span,
+            ends_at,
+            renew_at: Some(renew_at),
+            renewing: false,
+            lost: false,
+            job,
+            tokens_left: grant.reserved,
+            last_token: grant.token,
+            pass_until: now.after(PASS_MAX),
+        };
+        self.leases.insert(job, lease);
     }
 
-    /// The job of `ticket` has ended: its keys are given back. News tells whether they were its own until now.
-    pub fn finish(&mut self, now: Moment, ticket: Ticket) {
-        if self.leases.contains_key(&ticket) {
-            self.give_back(now, ticket, true);
-        } else {
-            self.tell(ticket, Outcome::Finished(false));
+    /// The job of `ticket` has ended: its keys go to the next one. News tells whether they were its own until now.
+    pub fn finish(&mut self, now: Moment, job: Ticket) {
+        let grant = self.grant_of(job);
+        if self.leases.get(&grant).is_none_or(|lease| lease.job != job) {
+            self.tell(job, Outcome::Finished(false));
+        } else if !self.pass_on(now, job) {
+            self.give_back(now, grant, true);
         }
     }
 
     /// Releases a lease at the server and its place in the local queue, in this order: what the next one here asks
     /// comes behind the release.
-    pub(super) fn give_back(&mut self, now: Moment, ticket: Ticket, has_caller: bool) {
-        let Some(lease) = self.remove_lease(ticket) else {
+    pub(super) fn give_back(&mut self, now: Moment, grant: Ticket, has_caller: bool) {
+        let Some(lease) = self.remove_lease(grant) else {
             return;
         };
+        let job = lease.job;
+        self.passed.remove(&job);
         let lost = lease.lost || lease.ends_at <= now;
         if lost && has_caller {
-            self.tell(ticket, Outcome::Finished(false));
+            self.tell(job, Outcome::Finished(false));
         }
         // The job ended while its lease was good. If the server does not say otherwise before that lapses, or before
         // the caller has waited long enough, that is what the caller is told.
         let answer_by = lease.ends_at.min(now.after(self.config.command_timeout));
         let kind = ErrandKind::Finish {
             keys: lease.keys,
+            grant,
             token: lease.token,
             lapses_at: now.after(lease.span),
         };
-        self.start_errand(ticket, Errand::new(kind, lost || !has_caller), answer_by);
-        self.leave_table(now, ticket);
+        self.start_errand(job, Errand::new(kind, lost || !has_caller), answer_by);
+        self.leave_table(now, job);
     }
 
     /// Renews what is due, and what is due soon, in batches; unless the caller's thread is stuck for too long.
@@ -247,9 +289,9 @@ impl Fleet {
         if std::mem::replace(&mut lease.lost, true) {
             return;
         }
-        let ends_at = lease.ends_at;
+        let (ends_at, job) = (lease.ends_at, lease.job);
         self.timers.remove(&(ends_at, Timer::LeaseEnds(ticket)));
-        self.tell(ticket, Outcome::Lost(Failure::lost(key, why)));
+        self.tell(job, Outcome::Lost(Failure::lost(key, why)));
     }
 
     fn remove_lease(&mut self, ticket: Ticket) -> Option<Lease> {

@@ -17,6 +17,7 @@
 //!   what gives back first, then renewals, then what asks, in ticket order.
 
 mod ask;
+mod cohort;
 mod command;
 mod errand;
 mod lease;
@@ -54,6 +55,8 @@ pub struct Config {
     pub command_timeout: Duration,
     /// How long the caller's thread may be stuck before its leases are no longer renewed.
     pub max_stall: Duration,
+    /// How often a lease is passed on between jobs of this process before it goes back; 0: never.
+    pub local_handoffs: u32,
     /// What the bounds on waiters are.
     pub limits: Limits,
 }
@@ -91,7 +94,10 @@ pub struct Fleet {
     /// The local queues. A job in here is a request that may ask the server, asks it, or holds a lease.
     table: Table,
     asks: HashMap<Ticket, Ask>,
+    /// By the job that each was granted to.
     leases: HashMap<Ticket, Lease>,
+    /// The jobs that run under a lease that was granted to another: which.
+    passed: HashMap<Ticket, Ticket>,
     errands: HashMap<Ticket, Errand>,
     timers: BTreeSet<(Moment, Timer)>,
     outbox: VecDeque<Command>,
@@ -114,6 +120,7 @@ impl Fleet {
             link: Link::Down(why),
             asks: HashMap::new(),
             leases: HashMap::new(),
+            passed: HashMap::new(),
             errands: HashMap::new(),
             timers: BTreeSet::new(),
             outbox: VecDeque::new(),
@@ -231,9 +238,12 @@ impl Fleet {
         let Sent { command, at } = sent;
         match command {
             Command::Acquire {
-                ticket, extend_only, ..
-            } => {
-                self.acquire_answered(now, ticket, at, extend_only, answer);
+                ticket,
+                extend_only: true,
+                ..
+            } => self.extend_answered(now, ticket, &answer),
+            Command::Acquire { ticket, reserve, .. } => {
+                self.acquire_answered(now, ticket, at, reserve, answer);
             }
             Command::Release { ticket, .. } => self.release_answered(now, ticket, answer),
             Command::Cancel { ticket, .. } => self.cancel_answered(now, ticket, answer),
@@ -258,8 +268,12 @@ impl Fleet {
 
     /// Ends every wait with an error. Jobs go on, and so does giving back.
     pub fn stop(&mut self, now: Moment) {
-        let mut waiting: Vec<Ticket> =
-            self.asks.iter().filter(|(_, ask)| !ask.caller_gone).map(|(ticket, _)| *ticket).collect();
+        let mut waiting: Vec<Ticket> = self
+            .asks
+            .iter()
+            .filter(|(_, ask)| !ask.caller_gone)
+            .map(|(ticket, _)| *ticket)
+            .collect();
         // The last one first: none of those that leave shall be let ask on the way out.
         waiting.sort_unstable_by(|a, b| b.cmp(a));
         for ticket in waiting {
@@ -302,7 +316,10 @@ impl Fleet {
 
     /// How many requests of this member wait for `key`: those in the local queue, and the one that asks for them.
     pub fn waiting_for(&self, key: &str) -> usize {
-        let asks = self.table.job_of(key).is_some_and(|ticket| self.asks.contains_key(&ticket));
+        let asks = self
+            .table
+            .job_of(key)
+            .is_some_and(|ticket| self.asks.contains_key(&ticket));
         self.table.waiters_of(key) + usize::from(asks)
     }
 

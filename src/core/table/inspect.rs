@@ -67,6 +67,16 @@ impl Table {
         self.waiters.contains_key(&ticket)
     }
 
+    /// The waiter that will have the keys of `job` after it, if that wants exactly the same ones and is the next for
+    /// each of them.
+    pub fn heir_of(&self, job: Ticket) -> Option<Ticket> {
+        let keys = &self.jobs.get(&job)?.keys;
+        let next_for = |key| self.slots.get(key).and_then(|slot| slot.queue.first().copied());
+        let heir = next_for(keys.iter().next()?)?;
+        let same = self.waiters.get(&heir)?.keys == *keys;
+        (same && keys.iter().all(|key| next_for(key) == Some(heir))).then_some(heir)
+    }
+
     /// The job that holds `key`, if a job does.
     pub fn job_of(&self, key: &str) -> Option<Ticket> {
         match self.slots.get(key)?.holder.as_ref()?.owner {

@@ -36,7 +36,7 @@ for i = 1, locks do
   end
 end
 
-local token = mint(KEYS[#KEYS])
+local token = mint(KEYS[#KEYS], '0')
 local record = attempt .. token
 local record_expire = expire > 0 and expire or ARGV[6]
 for i = 1, locks do

@@ -1,14 +1,19 @@
 -- Part of every script that grants.
 
--- The next fencing token, as text: above every token before it, and at least the server's time in microseconds, so
--- that it rises over expiry, restarts, a lost or older counter, and a clock that was set back.
-local function mint(fence)
+-- The next fencing token, as text, with `reserve` tokens behind it set aside. Above every token before it, and at
+-- least the server's time in microseconds, so that it rises over expiry, restarts, a lost or older counter, and a
+-- clock that was set back.
+local function mint(fence, reserve)
   local time = redis.call('TIME')
   local token = time[1] .. string.sub('00000' .. time[2], -6)
-  local last = tonumber(redis.call('GETSET', fence, token) or 0)
+  local last = tonumber(redis.call('GET', fence) or 0)
   if last and last >= tonumber(token) then
     token = string.format('%.0f', last + 1)
+  end
+  if reserve == '0' then
     redis.call('SET', fence, token)
+  else
+    redis.call('SET', fence, string.format('%.0f', token + reserve))
   end
   return token
 end

@@ -15,6 +15,9 @@ const SCHEMES: [(&str, Transport); 7] = [
     ("valkey+unix", Transport::Unix),
 ];
 
+/// How much of a scheme that we do not know is shown, in characters.
+const SCHEME_SHOWN: usize = 20;
+
 #[derive(Clone, Copy, PartialEq)]
 enum Transport {
     Plain,
@@ -81,6 +84,11 @@ fn with_scheme(text: &str) -> Result<(Transport, String), SettingsError> {
     if text.starts_with("//") {
         return Ok((Transport::Plain, format!("redis:{text}")));
     }
+    // Also `unix:` with nothing but a path behind it.
+    let text = text
+        .strip_prefix("unix:")
+        .filter(|rest| !rest.starts_with("//"))
+        .unwrap_or(text);
     if text.starts_with('/') {
         // A path is no URL: what would be an escape or a fragment in one is a part of its name.
         let (path, query) = text.split_once('?').unwrap_or((text, ""));
@@ -97,7 +105,10 @@ fn with_scheme(text: &str) -> Result<(Transport, String), SettingsError> {
     let known = SCHEMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(scheme));
     let Some((_, transport)) = known else {
         let names = SCHEMES.map(|(name, _)| name).join(", ");
-        return Err(invalid(&format!("must begin with one of the schemes {names}")));
+        let seen: String = scheme.chars().take(SCHEME_SHOWN).collect();
+        return Err(invalid(&format!(
+            "must begin with one of the schemes {names}, not with \"{seen}\""
+        )));
     };
     Ok((*transport, text.to_owned()))
 }
