@@ -40,22 +40,19 @@ export declare class NativeLocks {
   /** The parameters of the URL that have no effect. */
   get ignoredParameters(): Array<string>
   /**
-   * Asks for `keys` for a job whose lease is `expireMs` (0: the default). A number above 0: granted, and that is
-   * the ticket and the fencing token; below 0: pending under the ticket of that amount; 0: refused.
+   * The calls that are made for every lock, as plain functions: calling a method costs as much again as what these
+   * do. Where one answers NaN, [`Locks::take_failure`] says what was wrong.
    */
-  execute(keys: Keys, timeoutMs: number, expireMs: number): number
+  calls(): NativeCalls
   /**
-   * Asks for `keys` as a lock of `ownerId`. `expireMs` 0: no expiry. `waitMs` 0: at once or not at all; -1: for
-   * ever. Answers as `execute`.
+   * What was wrong with the last call that answered NaN; once.
+   *
+   * # Errors
+   * Always: it throws what was wrong.
    */
-  acquire(keys: Keys, ownerId: string | undefined | null, expireMs: number, waitMs: number): number
-  /**
-   * Ends the job of `ticket`. A number from 0: done; bit 0: its keys were held until now; bit 1: completions wait
-   * to be drained. Below 0: pending under the ticket of that amount.
-   */
-  finish(ticket: number): number
-  /** Releases the locks of `ownerId` on `keys`. Answers as `finish`; bit 0: all were released. */
-  release(keys: Keys, ownerId?: string | undefined | null): number
+  takeFailure(): void
+  /** The key that the last call that answered 0 was refused for. */
+  refusedKey(): string
   /** Releases all locks of `ownerId`, or all locks. Answers as `finish`. */
   releaseAll(ownerId?: string | undefined | null): number
   /**
@@ -65,8 +62,6 @@ export declare class NativeLocks {
   cancel(ticket: number): boolean
   /** Looks up the locks on `keys`, or all. Always pending. */
   inspect(keys?: Array<string> | undefined | null): number
-  /** The key that the last call that answered 0 was refused for. */
-  refusedKey(): string
   /** Counts. */
   stats(): NativeStats
   /** Takes no more requests, and ends every wait with an error. Jobs go on and can be finished. */
@@ -104,6 +99,27 @@ export interface InspectedLock {
 
 /** Keys as JavaScript passes them. */
 export type Keys = string | Array<string>
+
+/** The functions that [`super::locks::Locks::calls`] answers, for the type declarations. */
+export interface NativeCalls {
+  /**
+   * Asks for `keys` for a job whose lease is `expireMs` (0: the default). A number above 0: granted, and that is
+   * the ticket and the fencing token; below 0: pending under the ticket of that amount; 0: refused; NaN: failed.
+   */
+  execute: (keys: Keys, timeoutMs: number, expireMs: number) => number
+  /**
+   * Asks for `keys` as a lock of `ownerId`. `expireMs` 0: no expiry. `waitMs` 0: at once or not at all; -1: for
+   * ever. Answers as `execute`.
+   */
+  acquire: (keys: Keys, ownerId: string | null, expireMs: number, waitMs: number) => number
+  /**
+   * Ends the job of `ticket`. A number from 0: done; bit 0: its keys were held until now; bit 1: completions wait
+   * to be drained. Below 0: pending under the ticket of that amount; NaN: failed.
+   */
+  finish: (ticket: number) => number
+  /** Releases the locks of `ownerId` on `keys`. Answers as `finish`; bit 0: all were released. */
+  release: (keys: Keys, ownerId: string | null) => number
+}
 
 /** What `provider/` passes to the constructor. */
 export interface NativeOptions {

@@ -134,12 +134,13 @@ test("a lock lost unnoticed until the job returns: execute rejects all the same"
   assert.equal(await admin.get(lockName), "the new owner");
 });
 
-test("a job that fails after it lost its lock: execute rejects, and the new owner's lock is not touched", async () => {
+test("a job that fails after it lost its lock: execute rejects with the loss and its cause, and the new owner's lock is not touched", async () => {
   const { locks, lockName } = open();
   const held = await holding(locks, "k", { expire: 600 });
   await admin.set(lockName, "the new owner");
-  held.fail(new Error("the job's own"));
-  await assert.rejects(held.done);
+  const own = new Error("the job's own");
+  held.fail(own);
+  await assert.rejects(held.done, (error) => lockError("LOCK_LOST")(error) && error.cause === own);
   assert.equal(await admin.get(lockName), "the new owner");
 });
 

@@ -12,6 +12,7 @@ import { LockError } from "./errors.js";
 export type {
   InspectedLock,
   Mailbox,
+  NativeCalls,
   NativeLocks,
   NativeOptions,
   NativeRedisOptions,

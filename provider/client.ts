@@ -4,7 +4,7 @@
 
 import { setTimeout } from "node:timers";
 
-import { loadAddon, type NativeLocks, type NativeOptions } from "./addon.js";
+import { loadAddon, type NativeCalls, type NativeLocks, type NativeOptions } from "./addon.js";
 import { AbortWatch } from "./abort.js";
 import { sharedCompletions, type Completion, type Completions } from "./completions.js";
 import type { Embedding } from "./embedding.js";
@@ -12,6 +12,8 @@ import { fromNative, internal, invalidArgument, toLockError } from "./errors.js"
 
 export class Client {
   readonly native: NativeLocks;
+  /** The calls of `native` that are made for every lock. Each answer goes through {@link answered}. */
+  readonly calls: NativeCalls;
   readonly completions: Completions = sharedCompletions();
   readonly embedding: Embedding;
   /** How the owner id of every job of this process begins. */
@@ -29,7 +31,20 @@ export class Client {
     } catch (thrown) {
       throw toLockError(thrown);
     }
+    this.calls = this.native.calls();
     this.ownerPrefix = this.native.ownerPrefix;
+  }
+
+  /**
+   * The answer of one of {@link calls}, which is not a number where the call failed.
+   *
+   * @throws what was wrong
+   */
+  answered(answer: number): number {
+    if (Number.isNaN(answer)) {
+      this.native.takeFailure();
+    }
+    return answer;
   }
 
   /** What a caller is shown for anything thrown on its way into the addon. */

@@ -135,7 +135,7 @@ export class Lease implements LossListener {
     // First: from here on, the ticket waits for something else than a grant.
     this.#detach();
     try {
-      const answer = this.client.native.finish(this.#ticket);
+      const answer = this.client.answered(this.client.calls.finish(this.#ticket));
       if (answer < 0) {
         return this.#finished();
       }

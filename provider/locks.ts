@@ -69,7 +69,8 @@ export class Locks {
         return this.#executeUnlocked(job, signal);
       }
       const { waitMs, leaseMs } = this.#settings;
-      const answer = this.#client.native.execute(names, timeoutMs ?? waitMs, expireMs || leaseMs);
+      const { calls } = this.#client;
+      const answer = this.#client.answered(calls.execute(names, timeoutMs ?? waitMs, expireMs || leaseMs));
       if (answer === 0) {
         return this.#refuse(lockTimedOut(this.#client.native.refusedKey()));
       }
@@ -100,8 +101,8 @@ export class Locks {
         return this.#ifOpen(undefined);
       }
       const waitMs = timeoutMs ?? (awaitQueue ? FOREVER : this.#settings.acquireWaitMs);
-      const { native } = this.#client;
-      const answer = native.acquire(names, ownerId, expireMs ?? 0, waitMs);
+      const { native, calls } = this.#client;
+      const answer = this.#client.answered(calls.acquire(names, ownerId, expireMs ?? 0, waitMs));
       if (answer > 0) {
         return Promise.resolve();
       }
@@ -125,7 +126,7 @@ export class Locks {
       if (names.length === 0) {
         return this.#ifOpen(true);
       }
-      const answer = this.#client.native.release(names, ownerId);
+      const answer = this.#client.answered(this.#client.calls.release(names, ownerId));
       return answer < 0 ? this.#released(-answer) : Promise.resolve(this.#client.settle(answer));
     } catch (thrown) {
       return this.#refuse(thrown);

@@ -15,7 +15,7 @@ import { checkTools, setUp } from "./setup.mjs";
 import { countJavaScript, countRust, sumCounts } from "./test-counts.mjs";
 
 /** A test file that takes longer hangs; node's runner applies this to a whole file. */
-const FILE_TIMEOUT_MS = 15 * 60_000;
+const FILE_TIMEOUT_MS = 6 * 60_000;
 /** Test files at a time. Each has servers and processes of its own, and some of them measure time. */
 const FILES_AT_ONCE = 2;
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::core::error::RequestError;
 use crate::core::key::KeySet;
 use crate::core::owner::Owner;
 use crate::core::ticket::Ticket;
@@ -98,6 +99,16 @@ impl Failure {
             code: "LOCK_LOST",
             message: format!("Lost the lock for key \"{key}\" while the job was running: {why}"),
             key: Some(key.to_owned()),
+        }
+    }
+}
+
+impl From<RequestError> for Failure {
+    fn from(error: RequestError) -> Self {
+        Failure {
+            code: error.code(),
+            message: error.to_string(),
+            key: None,
         }
     }
 }

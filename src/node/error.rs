@@ -40,15 +40,22 @@ pub fn internal(error: napi::Error) -> napi::Error<Code> {
 
 /// Runs `body`, and turns a panic in it into an error: the store's process must outlive our mistakes.
 pub fn guard<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
+    caught(|| Ok(body())).unwrap_or_else(|failure| Err(failure.into()))
+}
+
+/// The same for what fails by value.
+pub fn caught<T>(body: impl FnOnce() -> std::result::Result<T, Failure>) -> std::result::Result<T, Failure> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).unwrap_or_else(|panic| {
         let said = panic
             .downcast_ref::<&str>()
             .map(|text| (*text).to_owned())
             .or_else(|| panic.downcast_ref::<String>().cloned())
             .unwrap_or_default();
-        Err(napi::Error::new(
-            Code("INTERNAL"),
-            format!("The locking addon panicked: {said}"),
-        ))
+        let message = format!("The locking addon panicked: {said}");
+        Err(Failure {
+            code: "INTERNAL",
+            message,
+            key: None,
+        })
     })
 }

@@ -4,7 +4,9 @@
 //! completion comes through the environment's [`mailbox`]: batches of number triples, one weak callback. Promises are
 //! made in JavaScript (`provider/`), where they are cheap.
 
+mod calls;
 mod error;
+mod key_argument;
 mod locks;
 mod mailbox;
 mod options;

@@ -193,16 +193,10 @@ impl World {
             .iter_mut()
             .filter(|claim| claim.id.member == member)
         {
-            match claim.stand {
-                Stand::Asks => claim.stands(now, Stand::Gone),
-                Stand::Runs | Stand::Lost | Stand::Finishing => claim.stands(now, Stand::Over),
-                _ => {}
+            if matches!(claim.stand, Stand::Runs | Stand::Lost) {
+                claim.stands(now, Stand::Over);
             }
         }
-        let errands = self.ledger.errands.iter_mut();
-        errands
-            .filter(|(id, _)| id.member == member)
-            .for_each(|(_, errand)| errand.is_gone = true);
     }
 
     /// The job of claim number `index` has ended.

@@ -49,6 +49,11 @@ pub struct Claim {
     pub wait: Wait,
     pub asked_at: u64,
     pub stand: Stand,
+    /// Under whose grant its job runs: its own, or the one that was passed on to it.
+    pub under: Attempt,
+    /// How often its grant was passed on.
+    pub passes: u32,
+    pub granted_at: u64,
     /// Since when it stands there.
     pub since: u64,
     /// Its locks were released by others, or lost with the server's data: it need not have what it believes to have.
@@ -69,6 +74,9 @@ impl Claim {
             wait,
             asked_at,
             stand: Stand::Asks,
+            under: id,
+            passes: 0,
+            granted_at: 0,
             since: asked_at,
             is_void: false,
             renewed_at: 0,
@@ -104,7 +112,7 @@ impl Claim {
     /// Whether `lock` is what it took.
     pub fn is_in(&self, lock: &Locked) -> bool {
         match (&lock.holder, self.owner()) {
-            (Holder::Job { attempt, .. }, None) => *attempt == self.id,
+            (Holder::Job { attempt, .. }, None) => *attempt == self.under,
             (Holder::Named(_), Some(owner)) => lock.holder == holder_of(owner),
             (Holder::Anyone, Some(Owner::Anyone)) => lock.attempts.contains(&self.id),
             _ => false,
@@ -144,7 +152,12 @@ impl Claim {
         let sent_at = sent.map_or(now, |sent| sent.at.as_ms());
         let next = match (self.stand, outcome, &self.what) {
             (Stand::Asks, Outcome::Granted(_), What::Job { runs_for, .. }) => {
-                self.renewed_at = sent_at;
+                (self.renewed_at, self.granted_at) = (sent_at, now);
+                self.ends_at = Some(now + runs_for);
+                Stand::Runs
+            }
+            (Stand::Asks, Outcome::Passed { grant, .. }, What::Job { runs_for, .. }) => {
+                self.under.ticket = *grant;
                 self.ends_at = Some(now + runs_for);
                 Stand::Runs
             }
@@ -197,8 +210,6 @@ pub struct Errand {
     pub kind: ErrandOf,
     pub asked_at: u64,
     pub told_at: Option<u64>,
-    /// Nobody waits for its outcome.
-    pub is_gone: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -217,12 +228,11 @@ impl Errand {
             kind,
             asked_at,
             told_at: None,
-            is_gone: false,
         }
     }
 
     pub fn is_pending(&self) -> bool {
-        self.told_at.is_none() && !self.is_gone
+        self.told_at.is_none()
     }
 
     pub fn answer_by(&self) -> u64 {

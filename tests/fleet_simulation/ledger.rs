@@ -64,8 +64,8 @@ impl Ledger {
         self.fair_since[member] + span <= now
     }
 
-    /// What the server has just done to attempts.
-    pub fn note(&mut self, notes: Vec<Note>, fences: bool) {
+    /// What the server has just done to attempts. `in_order`: it reads everything in the order in which it was sent.
+    pub fn note(&mut self, notes: Vec<Note>, in_order: bool) {
         for note in notes {
             let (attempt, void) = match note {
                 Note::Took(attempt) => (attempt, false),
@@ -75,7 +75,7 @@ impl Ledger {
                     let told_at = self.errands.get(&by).and_then(|errand| errand.told_at);
                     let asked_at = self.claim(attempt).map_or(0, |claim| claim.asked_at);
                     let is_late = told_at.is_some_and(|told_at| told_at < asked_at);
-                    (attempt, !(fences && is_late && by.member == attempt.member))
+                    (attempt, !(in_order && is_late && by.member == attempt.member))
                 }
             };
             if let Some(claim) = self.claim_mut(attempt) {

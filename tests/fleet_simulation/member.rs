@@ -1,6 +1,6 @@
 //! One process: a fleet's member, and its end of the link to the server.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use medusa_locking_native::core::backoff::Backoff;
@@ -8,6 +8,8 @@ use medusa_locking_native::core::fleet::{Answer, Command, Config, Fleet, Sent};
 use medusa_locking_native::core::moment::Moment;
 use medusa_locking_native::core::outcome::Failure;
 use medusa_locking_native::core::table::Limits;
+
+use super::server::script_of;
 
 /// How long a member waits for the server, in ms.
 pub const COMMAND_TIMEOUT: u64 = 1_000;
@@ -47,6 +49,8 @@ pub struct Talk {
     flights: VecDeque<Sent>,
     pub to_server: VecDeque<Packet>,
     to_client: VecDeque<Reply>,
+    /// The scripts whose source has been sent.
+    scripts: BTreeSet<&'static str>,
     /// No reply gets through any more.
     is_mute: bool,
 }
@@ -82,7 +86,7 @@ pub struct Member {
 }
 
 impl Member {
-    pub fn new(now: u64, tight: bool) -> Self {
+    pub fn new(now: u64, tight: bool, local_handoffs: u32) -> Self {
         let limits = if tight {
             Limits {
                 waiters_per_key_max: 2,
@@ -102,6 +106,7 @@ impl Member {
                 },
                 command_timeout: ms(COMMAND_TIMEOUT),
                 max_stall: ms(MAX_STALL),
+                local_handoffs,
                 limits,
             }),
             link: Link::Down { retry_at: now },
@@ -146,7 +151,7 @@ impl Member {
         let mut out = Vec::new();
         self.fleet.take_outbox(Moment::from_ms(now), &mut out);
         for sent in out {
-            talk.send(now + self.there, sent, false);
+            talk.send(now + self.there, sent);
         }
         true
     }
@@ -168,7 +173,7 @@ impl Member {
         }
     }
 
-    /// The next reply that has arrived by `by`. What the server did not know is sent again with its source.
+    /// The next reply that has arrived by `by`. A command whose script the server does not know is sent again.
     pub fn next_answer(&mut self, now: u64, by: u64) -> Option<(Sent, Answer)> {
         let Link::Up(talk) = &mut self.link else {
             return None;
@@ -179,7 +184,8 @@ impl Member {
             return Some((sent, answer));
         }
         let at = Moment::from_ms(now);
-        talk.send(now + self.there, Sent { at, ..sent }, true);
+        talk.scripts.clear();
+        talk.send(now + self.there, Sent { at, ..sent });
         None
     }
 
@@ -253,8 +259,10 @@ impl Member {
 }
 
 impl Talk {
-    fn send(&mut self, arrives: u64, sent: Sent, with_source: bool) {
+    /// Every connection begins without knowing which scripts its server has.
+    fn send(&mut self, arrives: u64, sent: Sent) {
         let earliest = self.to_server.back().map_or(0, |last| last.arrives);
+        let with_source = script_of(&sent.command).is_some_and(|script| self.scripts.insert(script));
         self.to_server.push_back(Packet {
             arrives: earliest.max(arrives),
             command: sent.command.clone(),

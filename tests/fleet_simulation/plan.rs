@@ -25,6 +25,8 @@ pub struct Plan {
     pub seats: usize,
     /// Hardly anybody may wait.
     pub tight: bool,
+    /// How often a member may pass a lease on.
+    pub handoffs: u32,
     /// A new connection can have the old one closed by the server.
     pub fences: bool,
     /// How many milliseconds a second the server's clock gains.
@@ -45,13 +47,14 @@ impl fmt::Debug for Plan {
         let Plan {
             seats,
             tight,
+            handoffs,
             fences,
             gains,
             ..
         } = self;
         writeln!(
             formatter,
-            "seats: {seats}, tight: {tight}, fences: {fences}, gains: {gains}"
+            "seats: {seats}, tight: {tight}, handoffs: {handoffs}, fences: {fences}, gains: {gains}"
         )?;
         let mut now = 0;
         for Step { pause, deed } in &self.steps {
@@ -148,6 +151,8 @@ pub enum Deed {
         down_for: u64,
     },
     Freeze(u64),
+    /// The server forgets its scripts.
+    Flush,
     Trouble {
         trouble: Trouble,
         ms: u64,
@@ -175,9 +180,11 @@ pub fn plan(climate: Climate) -> impl Strategy<Value = Plan> {
     let tight = prop_oneof![7 => Just(false), 1 => Just(true)];
     let gains = select(vec![0, 0, 15]);
     let steps = prop::collection::vec(step(climate), 1..=STEPS_MAX);
-    (1..=SEATS_MAX, tight, gains, steps).prop_map(move |(seats, tight, gains, steps)| Plan {
+    let handoffs = select(vec![0, 2, 16]);
+    (1..=SEATS_MAX, tight, handoffs, gains, steps).prop_map(move |(seats, tight, handoffs, gains, steps)| Plan {
         seats,
         tight,
+        handoffs,
         fences: climate != Climate::Fenceless,
         gains,
         steps,
@@ -233,6 +240,7 @@ fn fault() -> impl Strategy<Value = Deed> {
             |(keeps_data, hears, down_for)| Deed::Kill { keeps_data, hears, down_for }
         ),
         2 => (1..=1_500_u64).prop_map(Deed::Freeze),
+        1 => Just(Deed::Flush),
         3 => (trouble, 1..=1_500_u64).prop_map(|(trouble, ms)| Deed::Trouble { trouble, ms }),
         1 => (select(KEYS.to_vec()), 1..=500_u64).prop_map(|(key, ms)| Deed::Clutter { key, ms }),
     ]

@@ -8,7 +8,7 @@ use medusa_locking_native::core::key::KeySet;
 use medusa_locking_native::core::owner::Owner;
 
 use super::plan::KEYS;
-use super::server::{Attempt, Holder, Note, Record, Server, Value, holder_of, ms, wrong_type};
+use super::server::{Attempt, Holder, Locked, Note, Record, Server, Value, holder_of, ms, wrong_type};
 
 /// How long a record lives whose lock does not expire.
 const RECORD_MS: u64 = 24 * 60 * 60 * 1000;
@@ -47,6 +47,7 @@ impl Server {
                 owner,
                 expire,
                 extend_only,
+                reserve,
             } => {
                 let attempt = Attempt {
                     member,
@@ -54,7 +55,7 @@ impl Server {
                 };
                 let expire = expire.map(ms);
                 match owner {
-                    Owner::Job(_) => self.acquire_job(attempt, keys, expire.unwrap_or(1)),
+                    Owner::Job(_) => self.acquire_job(attempt, keys, expire.unwrap_or(1), *reserve),
                     owner => self.acquire_lock(attempt, keys, &holder_of(owner), expire, *extend_only),
                 }
             }
@@ -66,14 +67,17 @@ impl Server {
                 keys,
                 held,
             ),
-            Command::Cancel { ticket, keys, owner } => self.cancel(
-                Attempt {
+            Command::Cancel { ticket, keys, owner } => {
+                let attempt = Attempt {
                     member,
                     ticket: *ticket,
-                },
-                keys,
-                owner,
-            ),
+                };
+                match owner {
+                    Owner::Job(_) => self.cancel_job(attempt, keys)?,
+                    owner => self.cancel_lock(attempt, keys, &holder_of(owner))?,
+                }
+                Ok(Answer::Released(true))
+            }
             Command::Renew { leases } => {
                 let lost = leases.iter().map(|lease| self.renew(member, lease));
                 lost.collect::<Result<_, _>>().map(Answer::Renewed)
@@ -86,18 +90,26 @@ impl Server {
         }
     }
 
-    fn acquire_job(&mut self, attempt: Attempt, keys: &KeySet, lease: u64) -> Result<Answer, ServerError> {
+    fn acquire_job(
+        &mut self,
+        attempt: Attempt,
+        keys: &KeySet,
+        lease: u64,
+        reserve: u32,
+    ) -> Result<Answer, ServerError> {
         for (index, key) in keys.iter().enumerate() {
             match self.values.get(key) {
                 None => {}
                 Some(Value::Clutter) => return Err(wrong_type(key)),
-                Some(Value::Lock(lock)) => match lock.holder {
-                    Holder::Job { attempt: holder, .. } if holder == attempt => {}
-                    _ => return Ok(Answer::Busy(index, self.lapses_in(lock))),
-                },
+                Some(Value::Lock(lock)) if is_job(&lock.holder, attempt) => {}
+                Some(Value::Lock(lock)) => {
+                    let lapses_in = self.lapses_in(lock);
+                    self.cancel_job(attempt, keys)?;
+                    return Ok(Answer::Busy(index, lapses_in));
+                }
             }
         }
-        let token = self.mint()?;
+        let token = self.mint(reserve)?;
         for key in keys {
             self.set(key, Holder::Job { attempt, token }, attempt, Some(lease));
         }
@@ -115,28 +127,20 @@ impl Server {
     ) -> Result<Answer, ServerError> {
         let mut free = Vec::new();
         for (index, key) in keys.iter().enumerate() {
-            match self.values.get(key) {
-                None if extend_only => return Ok(Answer::Busy(index, Some(Duration::ZERO))),
-                None => free.push(Arc::clone(key)),
-                Some(Value::Clutter) => return Err(wrong_type(key)),
-                Some(Value::Lock(lock)) => {
-                    let ours = match lock.holder {
-                        Holder::Anyone => {
-                            *owner == Holder::Anyone
-                                && self
-                                    .records
-                                    .get(key)
-                                    .is_some_and(|record| record.attempts.contains(&attempt))
-                        }
-                        ref holder => holder == owner,
-                    };
-                    if !ours {
-                        return Ok(Answer::Busy(index, self.lapses_in(lock)));
-                    }
+            let lapses_in = match self.values.get(key) {
+                None if extend_only => Some(Duration::ZERO),
+                None => {
+                    free.push(Arc::clone(key));
+                    continue;
                 }
-            }
+                Some(Value::Clutter) => return Err(wrong_type(key)),
+                Some(Value::Lock(lock)) if self.is_own(key, lock, owner, attempt) => continue,
+                Some(Value::Lock(lock)) => self.lapses_in(lock),
+            };
+            self.cancel_lock(attempt, keys, owner)?;
+            return Ok(Answer::Busy(index, lapses_in));
         }
-        let token = self.mint()?;
+        let token = self.mint(0)?;
         let record_expires_at = self.clock + expire.unwrap_or(RECORD_MS);
         for key in keys {
             self.set(key, owner.clone(), attempt, expire);
@@ -157,32 +161,46 @@ impl Server {
         Ok(Answer::Granted(token))
     }
 
-    fn cancel(&mut self, attempt: Attempt, keys: &KeySet, owner: &Owner) -> Result<Answer, ServerError> {
+    /// Whether the owner may take its lock again; one without an owner, only the attempt that took it.
+    fn is_own(&self, key: &str, lock: &Locked, owner: &Holder, attempt: Attempt) -> bool {
+        let took = || {
+            self.records
+                .get(key)
+                .is_some_and(|record| record.attempts.contains(&attempt))
+        };
+        lock.holder == *owner && (lock.holder != Holder::Anyone || took())
+    }
+
+    fn cancel_job(&mut self, attempt: Attempt, keys: &KeySet) -> Result<(), ServerError> {
         for key in keys {
-            let Some(lock) = self.lock(key) else { continue };
-            let is_unwanted = match owner {
-                Owner::Job(_) => matches!(lock.holder, Holder::Job { attempt: by, .. } if by == attempt),
-                owner if lock.holder != holder_of(owner) => false,
-                _ => {
-                    let Some(record) = self.records.get(key) else {
-                        continue;
-                    };
-                    if !record.attempts.contains(&attempt) {
-                        continue;
-                    }
-                    self.may_write()?;
-                    self.records
-                        .get_mut(key)
-                        .is_some_and(|record| record.remove(attempt))
-                }
-            };
-            if is_unwanted {
+            if self.lock(key).is_some_and(|lock| is_job(&lock.holder, attempt)) {
                 self.may_write()?;
+                self.values.remove(key);
+            }
+        }
+        Ok(())
+    }
+
+    fn cancel_lock(&mut self, attempt: Attempt, keys: &KeySet, owner: &Holder) -> Result<(), ServerError> {
+        for key in keys {
+            let took = self
+                .records
+                .get(key)
+                .is_some_and(|record| record.attempts.contains(&attempt));
+            if !took || self.lock(key).is_none_or(|lock| lock.holder != *owner) {
+                continue;
+            }
+            self.may_write()?;
+            if self
+                .records
+                .get_mut(key)
+                .is_some_and(|record| record.remove(attempt))
+            {
                 self.values.remove(key);
                 self.records.remove(key);
             }
         }
-        Ok(Answer::Released(true))
+        Ok(())
     }
 
     fn release(&mut self, by: Attempt, keys: &KeySet, held: &Held) -> Result<Answer, ServerError> {
@@ -248,4 +266,8 @@ impl Server {
         }
         Ok(Answer::Released(true))
     }
+}
+
+fn is_job(holder: &Holder, of: Attempt) -> bool {
+    matches!(holder, Holder::Job { attempt, .. } if *attempt == of)
 }

@@ -93,6 +93,8 @@ pub struct Server {
     /// How many milliseconds a second its clock gains on ours.
     gains: u64,
     scripts: BTreeSet<&'static str>,
+    /// A script was not known, and what was sent after its command has overtaken that.
+    pub has_forgotten: bool,
     pub trouble: Option<Trouble>,
     pub(super) notes: Vec<Note>,
 }
@@ -130,6 +132,11 @@ impl Server {
         }
         self.records.clear();
         self.fence = 0;
+    }
+
+    /// Its scripts are forgotten.
+    pub fn flush_scripts(&mut self) {
+        self.scripts.clear();
     }
 
     /// Puts something that is no lock where nothing is, or takes it away.
@@ -174,6 +181,7 @@ impl Server {
         }
         if let Some(script) = script_of(command) {
             if !with_source && !self.scripts.contains(script) {
+                self.has_forgotten = true;
                 return None;
             }
             self.scripts.insert(script);
@@ -200,14 +208,15 @@ impl Server {
         })
     }
 
-    /// The next token, which is the first thing that a script writes.
-    pub(super) fn mint(&mut self) -> Result<u64, ServerError> {
+    /// The next token, with some more set aside; it is the first thing that a script writes.
+    pub(super) fn mint(&mut self, reserve: u32) -> Result<u64, ServerError> {
         if self.trouble == Some(Trouble::Oom) {
             return Err(passing("OOM command not allowed when used memory > 'maxmemory'."));
         }
         self.may_write()?;
-        self.fence = (self.fence + 1).max(EPOCH_US + self.clock * 1000);
-        Ok(self.fence)
+        let token = (self.fence + 1).max(EPOCH_US + self.clock * 1000);
+        self.fence = token + u64::from(reserve);
+        Ok(token)
     }
 
     pub(super) fn may_write(&self) -> Result<(), ServerError> {
@@ -257,7 +266,7 @@ impl Server {
 }
 
 /// None: a command of the server's own.
-fn script_of(command: &Command) -> Option<&'static str> {
+pub fn script_of(command: &Command) -> Option<&'static str> {
     Some(match command {
         Command::Acquire {
             owner: Owner::Job(_), ..

@@ -63,6 +63,7 @@ impl World {
                 self.down_until = Some(now + down_for);
                 (self.frozen_until, self.trouble_until, self.server.trouble) = (None, None, None);
             }
+            Deed::Flush => self.server.flush_scripts(),
             Deed::Freeze(ms) if self.down_until.is_none() => self.frozen_until = Some(now + ms),
             Deed::Trouble { trouble, ms } if self.down_until.is_none() => {
                 self.server.trouble = Some(trouble);

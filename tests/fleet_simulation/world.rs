@@ -71,11 +71,11 @@ impl World {
     pub fn new(plan: &Plan, traced: bool) -> Self {
         World {
             now: 0,
-            members: (0..plan.seats).map(|_| Member::new(0, plan.tight)).collect(),
+            members: (0..plan.seats).map(|_| Member::new(0, plan.tight, plan.handoffs)).collect(),
             seats: (0..plan.seats).collect(),
             server: Server::new(plan.gains),
             leftovers: Vec::new(),
-            ledger: Ledger::new(plan.seats, plan.fences),
+            ledger: Ledger::new(plan.seats, plan.fences, plan.handoffs),
             down_until: None,
             frozen_until: None,
             trouble_until: None,
@@ -220,7 +220,7 @@ impl World {
             self.tell_news(index, None)?;
             self.members[index].flush(self.now);
         }
-        self.ledger.note(self.server.take_notes(), self.plan.fences);
+        self.note_what_was_done();
         self.ledger.check(self.now, &self.server)?;
         self.check_counts()
     }
@@ -243,6 +243,7 @@ impl World {
             | Deed::Cut { .. }
             | Deed::Kill { .. }
             | Deed::Freeze(_)
+            | Deed::Flush
             | Deed::Trouble { .. }
             | Deed::Clutter { .. }) => self.change_weather(&deed),
             call => self.make_call(call),
@@ -308,7 +309,7 @@ impl World {
         let news: Vec<_> = self.members[index].fleet.take_news().collect();
         for completion in news {
             self.note(|| format!("member {index} tells {completion:?}"));
-            self.ledger.note(self.server.take_notes(), self.plan.fences);
+            self.note_what_was_done();
             self.ledger
                 .tell(self.now, index, &completion, cause, &self.server)?;
         }
@@ -324,7 +325,8 @@ impl World {
     pub fn succeed(&mut self, seat: usize) {
         let seats = self.seats.len();
         self.seats[seat % seats] = self.members.len();
-        self.members.push(Member::new(self.now, self.plan.tight));
+        let member = Member::new(self.now, self.plan.tight, self.plan.handoffs);
+        self.members.push(member);
         self.ledger.fair_since.push(self.now);
     }
 
@@ -332,6 +334,11 @@ impl World {
         if let Some(trace) = &mut self.trace {
             trace.push(format!("{} ms: {}", self.now, line()));
         }
+    }
+
+    fn note_what_was_done(&mut self) {
+        let in_order = self.plan.fences && !self.server.has_forgotten;
+        self.ledger.note(self.server.take_notes(), in_order);
     }
 
     /// The fleet counts as we do.

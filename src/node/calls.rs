@@ -1,0 +1,251 @@
+//! The calls that are made for every lock: asking, finishing, acquiring, releasing.
+//!
+//! They are plain functions that carry their client with them. As methods of the class each would first have to find
+//! its object, which took as long as the lock itself. What is wrong with a call is a value here as well: it answers
+//! NaN, and the class says what was wrong.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use napi::Env;
+use napi::bindgen_prelude::{FunctionCallContext, JsObjectValue, Object};
+use napi_derive::napi;
+use parking_lot::Mutex;
+
+use super::error::caught;
+use super::key_argument::KeyArgument;
+use super::locks::Backend;
+use super::mailbox::{Inbox, number_of, to_f64};
+use super::options::span;
+use crate::backend::memory::{Asked, GivenBack};
+use crate::backend::{Completion, Failure, Outcome, Sink, Wait, next_ticket};
+use crate::core::owner::Owner;
+use crate::core::table::Claim;
+use crate::core::ticket::Ticket;
+
+/// Keys as JavaScript passes them.
+#[napi]
+#[expect(dead_code, reason = "declares a type for index.d.ts; KeyArgument reads it")]
+pub type Keys = napi::Either<String, Vec<String>>;
+
+/// The functions that [`super::locks::Locks::calls`] answers, for the type declarations.
+#[napi(object, object_from_js = false, object_to_js = false)]
+#[expect(dead_code, reason = "declares a type for index.d.ts; as_functions makes it")]
+pub struct NativeCalls {
+    /// Asks for `keys` for a job whose lease is `expireMs` (0: the default). A number above 0: granted, and that is
+    /// the ticket and the fencing token; below 0: pending under the ticket of that amount; 0: refused; NaN: failed.
+    #[napi(ts_type = "(keys: Keys, timeoutMs: number, expireMs: number) => number")]
+    pub execute: (),
+    /// Asks for `keys` as a lock of `ownerId`. `expireMs` 0: no expiry. `waitMs` 0: at once or not at all; -1: for
+    /// ever. Answers as `execute`.
+    #[napi(ts_type = "(keys: Keys, ownerId: string | null, expireMs: number, waitMs: number) => number")]
+    pub acquire: (),
+    /// Ends the job of `ticket`. A number from 0: done; bit 0: its keys were held until now; bit 1: completions wait
+    /// to be drained. Below 0: pending under the ticket of that amount; NaN: failed.
+    #[napi(ts_type = "(ticket: number) => number")]
+    pub finish: (),
+    /// Releases the locks of `ownerId` on `keys`. Answers as `finish`; bit 0: all were released.
+    #[napi(ts_type = "(keys: Keys, ownerId: string | null) => number")]
+    pub release: (),
+}
+
+/// `waitMs` that means "for ever".
+const FOREVER: f64 = -1.0;
+
+/// The shortest lease. It only decides how long keys stay locked when a process dies, and a shorter one could not be
+/// renewed reliably.
+const LEASE_MS_MIN: f64 = 100.0;
+
+/// What the functions carry with them.
+pub struct Calls {
+    inbox: Arc<Inbox>,
+    backend: Backend,
+    lease: Duration,
+    closed: AtomicBool,
+    /// The key that the last refused call was refused for.
+    refused: Mutex<Option<Arc<str>>>,
+    /// What was wrong with the last failed call.
+    failure: Mutex<Option<Failure>>,
+}
+
+impl Calls {
+    /// For a client of `backend` whose jobs have `lease` unless they say otherwise.
+    pub fn new(inbox: Arc<Inbox>, backend: Backend, lease: Duration) -> Self {
+        Calls {
+            inbox,
+            backend,
+            lease,
+            closed: AtomicBool::new(false),
+            refused: Mutex::default(),
+            failure: Mutex::default(),
+        }
+    }
+
+    /// Where the locks live.
+    pub fn backend(&self) -> &Backend {
+        &self.backend
+    }
+
+    /// From here on, every request fails.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    /// # Errors
+    /// `CLOSED`.
+    pub fn check_open(&self) -> Result<(), Failure> {
+        if self.closed.load(Ordering::Relaxed) {
+            Err(Failure::closed())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The key that the last refused call was refused for, once.
+    pub fn take_refused_key(&self) -> Option<Arc<str>> {
+        self.refused.lock().take()
+    }
+
+    /// What was wrong with the last failed call, once.
+    pub fn take_failure(&self) -> Failure {
+        let none = || Failure {
+            code: "INTERNAL",
+            message: "No call has failed".to_owned(),
+            key: None,
+        };
+        self.failure.lock().take().unwrap_or_else(none)
+    }
+
+    /// An answer that is known already, by the way that JavaScript expects.
+    pub fn complete_later(&self, outcome: Outcome) -> f64 {
+        let ticket = next_ticket();
+        if self.inbox.push(Completion { ticket, outcome }) {
+            self.inbox.wake();
+        }
+        pending(ticket)
+    }
+
+    fn execute(&self, ctx: &FunctionCallContext<'_>) -> Result<f64, Failure> {
+        let expire_ms: f64 = argument(ctx, 2)?;
+        let lease = if expire_ms > 0.0 {
+            span(expire_ms.max(LEASE_MS_MIN))
+        } else {
+            self.lease
+        };
+        self.ask(argument(ctx, 0)?, Claim::Job, lease, argument(ctx, 1)?)
+    }
+
+    fn acquire(&self, ctx: &FunctionCallContext<'_>) -> Result<f64, Failure> {
+        let owner_id: Option<String> = argument(ctx, 1)?;
+        let expire_ms: f64 = argument(ctx, 2)?;
+        let owner = Owner::from_id(owner_id.as_deref());
+        let expire = (expire_ms > 0.0).then(|| span(expire_ms));
+        self.ask(
+            argument(ctx, 0)?,
+            Claim::Lock { owner, expire },
+            Duration::ZERO,
+            argument(ctx, 3)?,
+        )
+    }
+
+    fn ask(&self, keys: KeyArgument, claim: Claim, lease: Duration, wait_ms: f64) -> Result<f64, Failure> {
+        self.check_open()?;
+        let (keys, wait) = (keys.0?, wait_of(wait_ms));
+        match &self.backend {
+            // In one process a lease would outlive nothing that its job does not.
+            Backend::Memory(member) => Ok(match member.request(keys, claim, wait)? {
+                Asked::Granted(ticket) => to_f64(ticket.number()),
+                Asked::Pending(ticket) => pending(ticket),
+                Asked::Refused(key) => {
+                    *self.refused.lock() = Some(key);
+                    0.0
+                }
+            }),
+            #[cfg(feature = "redis")]
+            Backend::Redis(member) => Ok(pending(member.request(keys, claim, lease, |now| wait.from(now))?)),
+        }
+    }
+
+    fn finish(&self, ctx: &FunctionCallContext<'_>) -> Result<f64, Failure> {
+        let job = Ticket::new(number_of(argument(ctx, 0)?));
+        Ok(match &self.backend {
+            Backend::Memory(member) => given_back(member.finish(job)),
+            #[cfg(feature = "redis")]
+            Backend::Redis(member) => {
+                member.finish(job);
+                pending(job)
+            }
+        })
+    }
+
+    fn release(&self, ctx: &FunctionCallContext<'_>) -> Result<f64, Failure> {
+        self.check_open()?;
+        let keys = argument::<KeyArgument>(ctx, 0)?.0?;
+        let owner_id: Option<String> = argument(ctx, 1)?;
+        Ok(match &self.backend {
+            Backend::Memory(member) => given_back(member.release(&keys, owner_id.as_deref())),
+            #[cfg(feature = "redis")]
+            Backend::Redis(member) => pending(member.release(keys, owner_id.as_deref())?),
+        })
+    }
+
+    /// The number of a call's answer: NaN where it failed, or panicked.
+    fn answer(&self, call: impl FnOnce() -> Result<f64, Failure>) -> f64 {
+        caught(call).unwrap_or_else(|failure| {
+            *self.failure.lock() = Some(failure);
+            f64::NAN
+        })
+    }
+}
+
+/// The functions, as the properties of an object.
+///
+/// # Errors
+/// Node-API could not make them.
+pub fn as_functions<'env>(calls: &Arc<Calls>, env: &'env Env) -> napi::Result<Object<'env>> {
+    let mut object = Object::new(env)?;
+    let mut add = |name: &'static str, call: fn(&Calls, &FunctionCallContext<'_>) -> Result<f64, Failure>| {
+        let calls = Arc::clone(calls);
+        let function = env.create_function_from_closure::<(), f64, _>(name, move |ctx| {
+            Ok(calls.answer(|| call(&calls, &ctx)))
+        })?;
+        object.set_named_property(name, function)
+    };
+    add("execute", Calls::execute)?;
+    add("acquire", Calls::acquire)?;
+    add("finish", Calls::finish)?;
+    add("release", Calls::release)?;
+    Ok(object)
+}
+
+/// A pending answer: its ticket, below 0.
+pub fn pending(ticket: Ticket) -> f64 {
+    -to_f64(ticket.number())
+}
+
+/// An answer at once to giving something back.
+pub fn given_back(given: GivenBack) -> f64 {
+    f64::from(u8::from(given.held) | (u8::from(given.news) << 1))
+}
+
+fn argument<T: napi::bindgen_prelude::FromNapiValue>(
+    ctx: &FunctionCallContext<'_>,
+    index: usize,
+) -> Result<T, Failure> {
+    ctx.get(index).map_err(|error| Failure {
+        code: "INVALID_ARGUMENT",
+        message: format!("Invalid argument {index} of the addon: {}", error.reason),
+        key: None,
+    })
+}
+
+fn wait_of(wait_ms: f64) -> Wait {
+    if wait_ms <= FOREVER {
+        Wait::Forever
+    } else if wait_ms <= 0.0 {
+        Wait::Refuse
+    } else {
+        Wait::For(span(wait_ms))
+    }
+}
