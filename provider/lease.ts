@@ -9,6 +9,7 @@ import type { AbortWatch } from "./abort.js";
 import type { Client } from "./client.js";
 import { isBlocked, Outcome, type Completion, type LossListener } from "./completions.js";
 import { fromNative, lockLost, LockError, lockTimedOut, toLockError, type NativeFailure } from "./errors.js";
+import { seesItsArguments } from "./job.js";
 import type { HeldLock, Job } from "./types.js";
 
 export class Lease implements LossListener {
@@ -22,7 +23,8 @@ export class Lease implements LossListener {
   #grantersOwnerId: string | null = null;
   #watch: AbortWatch | undefined;
   #detached = false;
-  /** The job's; absent until it starts. */
+  #started = false;
+  /** The job's; absent until it starts, and where it cannot see it. */
   #controller: AbortController | undefined;
   /** The caller gave up before the job started. */
   #abandoned: { readonly reason: unknown } | undefined;
@@ -54,9 +56,9 @@ export class Lease implements LossListener {
       }
       let result: T | undefined;
       let failure: { readonly thrown: unknown } | undefined;
-      this.#controller = new AbortController();
+      this.#started = true;
       try {
-        result = await job(this.#controller.signal, this.#held());
+        result = await (seesItsArguments(job) ? job(this.#signalOfJob(), this.#held()) : (job as () => T)());
       } catch (thrown) {
         failure = { thrown };
       }
@@ -118,6 +120,11 @@ export class Lease implements LossListener {
       : this.client.failure(completion);
   }
 
+  #signalOfJob(): AbortSignal {
+    this.#controller = new AbortController();
+    return this.#controller.signal;
+  }
+
   #held(): HeldLock {
     // A plain object: an accessor that makes the id only when it is read costs three times as much as the id, and a
     // prototype's accessor would be missing from `{...lock}`.
@@ -168,8 +175,8 @@ export class Lease implements LossListener {
 
   /** The caller's signal aborted. Once the job runs, it is the job that decides what to make of that. */
   #abort(reason: unknown): void {
-    if (this.#controller !== undefined) {
-      this.#controller.abort(reason);
+    if (this.#started) {
+      this.#controller?.abort(reason);
       return;
     }
     this.#abandoned = { reason };

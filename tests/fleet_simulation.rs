@@ -2,6 +2,8 @@
 
 #[path = "fleet_simulation/calls.rs"]
 mod calls;
+#[path = "fleet_simulation/checks.rs"]
+mod checks;
 #[path = "fleet_simulation/claims.rs"]
 mod claims;
 #[path = "fleet_simulation/ledger.rs"]

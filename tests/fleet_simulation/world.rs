@@ -75,7 +75,7 @@ impl World {
             seats: (0..plan.seats).collect(),
             server: Server::new(plan.gains),
             leftovers: Vec::new(),
-            ledger: Ledger::new(plan.seats, plan.fences, plan.handoffs),
+            ledger: Ledger::new(plan),
             down_until: None,
             frozen_until: None,
             trouble_until: None,
