@@ -93,7 +93,7 @@ export interface InspectedLock {
   fencingToken?: number
   /** Milliseconds; absent: until released. */
   expiresInMs?: number
-  /** How many requests of this process wait for it. */
+  /** How many requests wait for it: in memory all of them, on Redis those of this client. */
   waiting: number
 }
 

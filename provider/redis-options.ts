@@ -113,7 +113,7 @@ function readTls(reader: OptionReader, required: boolean): { tls: NativeTlsOptio
     throw reader.refusal("tls", "TLS, for the scheme of redisUrl says so", "false");
   }
   if (given === true || given === undefined || given === false) {
-  return { tls: given === true ? {} : undefined, ignored: [] };
+    return { tls: given === true ? {} : undefined, ignored: [] };
   }
   if (typeof given !== "object") {
     throw reader.refusal("tls", "an object, true or false", renderGuarded(given));

@@ -6,7 +6,10 @@
 export interface HeldLock {
   /** The keys, sorted by their UTF-16 units, each once. */
   readonly keys: string[];
-  /** What stands in Redis for this job. Naming it in `release` ends this job's lock. Empty where there are no keys. */
+  /**
+   * What stands in Redis for this job: naming it in `release` ends this job's lock. A lease that another job of this
+   * process passed on stands there under that job's id, and this is that. Empty where there are no keys.
+   */
   readonly ownerId: string;
   /**
    * Rises with every grant of a key, whoever gets it. Have the storage that the job writes to refuse a write with a
@@ -69,7 +72,7 @@ export interface LockInfo {
   readonly fencingToken: number | null;
   /** In how many seconds it ends unless it is renewed. Null: it does not. */
   readonly expiresIn: number | null;
-  /** How many requests of this process wait for it. */
+  /** How many requests wait for it: in memory all of them, on Redis those of this `Locks`. */
   readonly waiting: number;
 }
 

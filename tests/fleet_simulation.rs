@@ -23,7 +23,9 @@ mod world;
 
 use plan::{Climate, Plan, plan};
 use proptest::prelude::*;
-use proptest::test_runner::{RngAlgorithm, TestCaseResult};
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{RngAlgorithm, TestCaseResult, TestRng, TestRunner};
+use std::collections::BTreeMap;
 use world::World;
 
 /// At least so many plans for each test; more if the environment says so.
@@ -56,6 +58,25 @@ proptest! {
     fn whatever_happens_where_old_connections_live_on(plan in plan(Climate::Fenceless)) {
         simulate(&plan)?;
     }
+}
+
+/// What has to be survived happens.
+#[test]
+fn the_plans_are_eventful() {
+    let rng = TestRng::deterministic_rng(RngAlgorithm::XorShift);
+    let mut runner = TestRunner::new_with_rng(config(), rng);
+    let mut seen: BTreeMap<&str, u64> = BTreeMap::new();
+    for climate in [Climate::Calm, Climate::Rough, Climate::Fenceless] {
+        for _ in 0..CASES {
+            let plan = plan(climate).new_tree(&mut runner).unwrap().current();
+            let mut world = World::new(&plan, false);
+            world.run().unwrap();
+            for (what, times) in world.ledger.seen {
+                *seen.entry(what).or_default() += times;
+            }
+        }
+    }
+    eprintln!("{seen:#?}");
 }
 
 fn simulate(plan: &Plan) -> TestCaseResult {

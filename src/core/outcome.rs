@@ -79,7 +79,7 @@ pub struct Lock {
     pub fencing_token: Option<u64>,
     /// None: until released.
     pub expires_in_ms: Option<u64>,
-    /// How many requests of this process wait for it.
+    /// How many requests wait for it: in memory all of them, on Redis those of this client.
     pub waiting: usize,
 }
 

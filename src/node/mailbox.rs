@@ -134,7 +134,7 @@ pub struct InspectedLock {
     pub fencing_token: Option<f64>,
     /// Milliseconds; absent: until released.
     pub expires_in_ms: Option<f64>,
-    /// How many requests of this process wait for it.
+    /// How many requests wait for it: in memory all of them, on Redis those of this client.
     pub waiting: u32,
 }
 

@@ -27,22 +27,23 @@ impl World {
         let now = self.now;
         match call {
             Deed::Execute {
+                callers,
                 seat,
                 keys,
                 lease,
                 runs_for,
                 heeds,
                 wait,
-            } => self.ask(
-                seat,
-                &keys,
-                What::Job {
-                    lease,
-                    runs_for,
-                    heeds,
-                },
-                wait,
-            ),
+            } => {
+                for _ in 0..callers {
+                    let what = What::Job {
+                        lease,
+                        runs_for,
+                        heeds,
+                    };
+                    self.ask(seat, &keys, what, wait);
+                }
+            }
             Deed::Acquire {
                 seat,
                 keys,

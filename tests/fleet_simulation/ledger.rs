@@ -33,8 +33,8 @@ pub struct Ledger {
     pub answered_within: u64,
     /// How often a grant may be passed on.
     pub handoffs: u32,
-    /// How often callers were told what, to show that they were told everything there is.
-    pub told: BTreeMap<&'static str, u64>,
+    /// What happened, and how often, to show that everything did that is to be survived.
+    pub seen: BTreeMap<&'static str, u64>,
 }
 
 impl Ledger {
@@ -61,6 +61,10 @@ impl Ledger {
 
     pub fn claim_mut(&mut self, id: Attempt) -> Option<&mut Claim> {
         self.by_id.get(&id).map(|index| &mut self.claims[*index])
+    }
+
+    pub fn see(&mut self, what: &'static str) {
+        *self.seen.entry(what).or_default() += 1;
     }
 
     /// All that ran or run under this grant.
@@ -102,7 +106,7 @@ impl Ledger {
         let ticket = completion.ticket;
         let id = Attempt { member, ticket };
         let outcome = &completion.outcome;
-        *self.told.entry(name_of(outcome)).or_default() += 1;
+        self.see(name_of(outcome));
         if let Some(errand) = self.errands.get_mut(&id) {
             errand.hear(now, outcome)?;
             let errand = errand.clone();

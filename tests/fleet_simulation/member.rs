@@ -9,6 +9,8 @@ use medusa_locking_native::core::moment::Moment;
 use medusa_locking_native::core::outcome::Failure;
 use medusa_locking_native::core::table::Limits;
 
+use super::claims::Check;
+use super::plan::Plan;
 use super::server::script_of;
 
 /// How long a member waits for the server, in ms.
@@ -22,9 +24,6 @@ pub const LONGEST_PAUSE: u64 = 500;
 
 /// Between two tries to connect, in ms.
 const RECONNECT: u64 = 50;
-
-/// How long everything takes on its way unless a plan says otherwise, in ms.
-const LAG: u64 = 1;
 
 /// A command on its way.
 #[derive(Debug)]
@@ -86,8 +85,8 @@ pub struct Member {
 }
 
 impl Member {
-    pub fn new(now: u64, tight: bool, local_handoffs: u32) -> Self {
-        let limits = if tight {
+    pub fn new(now: u64, plan: &Plan) -> Self {
+        let limits = if plan.tight {
             Limits {
                 waiters_per_key_max: 2,
                 waiters_max: 3,
@@ -106,12 +105,12 @@ impl Member {
                 },
                 command_timeout: ms(COMMAND_TIMEOUT),
                 max_stall: ms(MAX_STALL),
-                local_handoffs,
+                local_handoffs: plan.handoffs,
                 limits,
             }),
             link: Link::Down { retry_at: now },
-            there: LAG,
-            back: LAG,
+            there: plan.lag,
+            back: plan.lag,
             stall: (0, 0),
             jammed_until: 0,
             left_some: false,
@@ -140,20 +139,24 @@ impl Member {
         if now < self.stall.1 { now - self.stall.0 } else { 0 }
     }
 
-    /// Sends what is to be sent. True: there was something.
-    pub fn flush(&mut self, now: u64) -> bool {
+    /// Sends what is to be sent. Property 6: nothing is renewed for callers whose thread is stuck for too long.
+    pub fn flush(&mut self, now: u64) -> Check {
+        let is_stuck = self.stalled(now) >= MAX_STALL && now > self.jammed_until;
         let Link::Up(talk) = &mut self.link else {
-            return false;
+            return Ok(());
         };
         if now < self.jammed_until || !self.fleet.has_outbox() {
-            return false;
+            return Ok(());
         }
         let mut out = Vec::new();
         self.fleet.take_outbox(Moment::from_ms(now), &mut out);
         for sent in out {
+            if is_stuck && matches!(sent.command, Command::Renew { .. }) {
+                return Err("property 6: leases are renewed though nobody may be there to use them".to_owned());
+            }
             talk.send(now + self.there, sent);
         }
-        true
+        Ok(())
     }
 
     /// The server's reply to what it has just read.
@@ -231,6 +234,12 @@ impl Member {
             && self.stalled(now) < MAX_STALL
             && !talk.to_server.back().is_some_and(|packet| slow(packet.arrives))
             && !talk.to_client.back().is_some_and(|reply| slow(reply.arrives))
+    }
+
+    /// When what waits to be sent can be.
+    pub fn sends_at(&self) -> Option<u64> {
+        let can_send = matches!(self.link, Link::Up(_)) && self.fleet.has_outbox();
+        can_send.then_some(self.jammed_until)
     }
 
     /// When the next reply can be heard.

@@ -27,6 +27,8 @@ pub struct Plan {
     pub tight: bool,
     /// How often a member may pass a lease on.
     pub handoffs: u32,
+    /// How long everything takes on its way at first, in ms.
+    pub lag: u64,
     /// A new connection can have the old one closed by the server.
     pub fences: bool,
     /// How many milliseconds a second the server's clock gains.
@@ -48,13 +50,14 @@ impl fmt::Debug for Plan {
             seats,
             tight,
             handoffs,
+            lag,
             fences,
             gains,
             ..
         } = self;
         writeln!(
             formatter,
-            "seats: {seats}, tight: {tight}, handoffs: {handoffs}, fences: {fences}, gains: {gains}"
+            "seats: {seats}, tight: {tight}, handoffs: {handoffs}, lag: {lag}, fences: {fences}, gains: {gains}"
         )?;
         let mut now = 0;
         for Step { pause, deed } in &self.steps {
@@ -80,7 +83,9 @@ pub enum Wait {
 pub enum Deed {
     /// What does not matter to a failure shrinks to this.
     Nothing,
+    /// Some callers at once, who all want the same.
     Execute {
+        callers: usize,
         seat: usize,
         keys: Vec<&'static str>,
         lease: u64,
@@ -181,10 +186,13 @@ pub fn plan(climate: Climate) -> impl Strategy<Value = Plan> {
     let gains = select(vec![0, 0, 15]);
     let steps = prop::collection::vec(step(climate), 1..=STEPS_MAX);
     let handoffs = select(vec![0, 2, 16]);
-    (1..=SEATS_MAX, tight, handoffs, gains, steps).prop_map(move |(seats, tight, handoffs, gains, steps)| Plan {
+    let lag = select(if climate == Climate::Calm { vec![1, 5, 15] } else { vec![1, 15, 150] });
+    let setting = (1..=SEATS_MAX, tight, handoffs, lag, gains);
+    (setting, steps).prop_map(move |((seats, tight, handoffs, lag, gains), steps)| Plan {
         seats,
         tight,
         handoffs,
+        lag,
         fences: climate != Climate::Fenceless,
         gains,
         steps,
@@ -208,8 +216,10 @@ fn call() -> impl Strategy<Value = Deed> {
     let seat = 0..SEATS_MAX;
     prop_oneof![
         2 => Just(Deed::Nothing),
-        14 => (seat.clone(), keys(), lease(), runs_for(), prop::bool::ANY, wait()).prop_map(
-            |(seat, keys, lease, runs_for, heeds, wait)| Deed::Execute { seat, keys, lease, runs_for, heeds, wait }
+        14 => (callers(), seat.clone(), keys(), lease(), runs_for(), prop::bool::ANY, wait()).prop_map(
+            |(callers, seat, keys, lease, runs_for, heeds, wait)| {
+                Deed::Execute { callers, seat, keys, lease, runs_for, heeds, wait }
+            }
         ),
         12 => (seat.clone(), keys(), owner(), expire(), wait()).prop_map(
             |(seat, keys, owner, expire, wait)| Deed::Acquire { seat, keys, owner, expire, wait }
@@ -249,6 +259,10 @@ fn fault() -> impl Strategy<Value = Deed> {
 fn lag(longest: u64) -> impl Strategy<Value = Deed> {
     let span = move || prop_oneof![1 => Just(0_u64), 2 => 1..=5_u64, 3 => 0..=longest];
     (0..SEATS_MAX, span(), span()).prop_map(|(seat, there, back)| Deed::Lag { seat, there, back })
+}
+
+fn callers() -> impl Strategy<Value = usize> {
+    prop_oneof![4 => Just(1_usize), 1 => 2..=4_usize]
 }
 
 fn keys() -> impl Strategy<Value = Vec<&'static str>> {

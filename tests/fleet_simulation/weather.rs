@@ -135,6 +135,9 @@ impl World {
                 let at = self.now + member.there + member.back;
                 member.link = Link::Joining { at, fenced };
                 if fenced {
+                    if left_some {
+                        self.ledger.see("a command of an ended connection was fenced off");
+                    }
                     self.leftovers.retain(|leftover| leftover.member != index);
                 }
             }

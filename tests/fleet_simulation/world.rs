@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use medusa_locking_native::core::fleet::{Answer, Sent};
+use medusa_locking_native::core::fleet::{Answer, Command, Sent};
 use medusa_locking_native::core::moment::Moment;
 use medusa_locking_native::core::ticket::Ticket;
 
@@ -34,6 +34,7 @@ enum Event {
     ServerChanges,
     ServerReads(usize),
     ServerReadsLeftover(usize),
+    Sends(usize),
     Hears(usize),
     Links(usize),
     Overdue(usize),
@@ -71,7 +72,7 @@ impl World {
     pub fn new(plan: &Plan, traced: bool) -> Self {
         World {
             now: 0,
-            members: (0..plan.seats).map(|_| Member::new(0, plan.tight, plan.handoffs)).collect(),
+            members: (0..plan.seats).map(|_| Member::new(0, plan)).collect(),
             seats: (0..plan.seats).collect(),
             server: Server::new(plan.gains),
             leftovers: Vec::new(),
@@ -170,6 +171,7 @@ impl World {
             }
         }
         for (index, member) in self.members.iter().enumerate() {
+            may_be(member.sends_at(), Event::Sends(index));
             may_be(member.hears_at(), Event::Hears(index));
             may_be(member.links_at(), Event::Links(index));
             may_be(member.overdue_at(), Event::Overdue(index));
@@ -200,6 +202,7 @@ impl World {
             Event::ServerChanges => self.change_server(),
             Event::ServerReads(index) => self.server_reads(index),
             Event::ServerReadsLeftover(index) => self.server_reads_leftover(index),
+            Event::Sends(index) => self.members[index].flush(self.now),
             Event::Hears(index) => self.hear(index, self.now),
             Event::Links(index) => self.link(index),
             Event::Overdue(index) => self.cut(index, 1),
@@ -218,7 +221,7 @@ impl World {
         self.look_at_the_weather(self.now);
         for index in 0..self.members.len() {
             self.tell_news(index, None)?;
-            self.members[index].flush(self.now);
+            self.members[index].flush(self.now)?;
         }
         self.note_what_was_done();
         self.ledger.check(self.now, &self.server)?;
@@ -258,6 +261,7 @@ impl World {
             return Ok(());
         };
         let answer = self.server.hear(index, &packet.command, packet.with_source);
+        self.ledger.see(name_of(&packet.command, answer.as_ref()));
         self.note(|| format!("member {index}: server runs {:?}: {answer:?}", packet.command));
         self.members[index].reply(self.now, answer);
         Ok(())
@@ -267,6 +271,7 @@ impl World {
         let Leftover { member, packets } = &mut self.leftovers[index];
         let member = *member;
         if let Some(packet) = packets.pop_front() {
+            self.ledger.see("a command of an ended connection was run");
             let answer = self.server.hear(member, &packet.command, packet.with_source);
             self.note(|| {
                 format!(
@@ -325,7 +330,7 @@ impl World {
     pub fn succeed(&mut self, seat: usize) {
         let seats = self.seats.len();
         self.seats[seat % seats] = self.members.len();
-        let member = Member::new(self.now, self.plan.tight, self.plan.handoffs);
+        let member = Member::new(self.now, &self.plan);
         self.members.push(member);
         self.ledger.fair_since.push(self.now);
     }
@@ -388,5 +393,17 @@ impl World {
             claims.collect::<Vec<_>>(),
             unsettled.collect::<Vec<_>>()
         )
+    }
+}
+
+fn name_of(command: &Command, answer: Option<&Answer>) -> &'static str {
+    match (command, answer) {
+        (_, None) => "a script was not known",
+        (_, Some(Answer::Error(error))) if error.passing => "a command was refused for now",
+        (_, Some(Answer::Error(_))) => "a command was refused",
+        (Command::Acquire { extend_only: true, .. }, Some(Answer::Granted(_))) => "a lock was extended",
+        (Command::Renew { .. }, _) => "leases were renewed",
+        (Command::Cancel { .. }, _) => "an attempt was cancelled",
+        _ => "a command was run",
     }
 }
