@@ -85,6 +85,8 @@ pub(super) struct Ask {
     busy: Option<Arc<str>>,
     /// Or the trouble that it had.
     trouble: Option<Failure>,
+    /// Since when jobs of this process have followed each other on these keys, if this one does.
+    reign_since: Option<Moment>,
     again_at: Option<Moment>,
     ends_at: Option<Moment>,
 }
@@ -103,6 +105,7 @@ impl Ask {
             tries: 0,
             busy: None,
             trouble: None,
+            reign_since: None,
             again_at: None,
             ends_at: None,
         }
@@ -157,6 +160,7 @@ impl Fleet {
             return;
         };
         ask.phase = Phase::Stuck;
+        ask.reign_since = self.reign_since;
         if ask.extending {
             ask.held_back = true;
         } else {
@@ -210,6 +214,7 @@ impl Fleet {
         match answer {
             Answer::Granted(token) => {
                 ask.maybe_ran = false;
+                let reign_since = ask.reign_since;
                 self.granted(
                     now,
                     ticket,
@@ -217,12 +222,14 @@ impl Fleet {
                         sent_at,
                         token,
                         reserved,
+                        reign_since,
                     },
                 );
             }
             Answer::Busy(key, lapses_in) => {
                 ask.maybe_ran = false;
                 ask.trouble = None;
+                ask.reign_since = None;
                 ask.busy = ask.wish.keys.as_slice().get(key).cloned();
                 self.busy(now, ticket, lapses_in);
             }

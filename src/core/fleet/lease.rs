@@ -42,6 +42,8 @@ pub(super) struct Lease {
     last_token: u64,
     /// Until when it may be passed on.
     pass_until: Moment,
+    /// Since when jobs of this process have followed each other on these keys.
+    reign_since: Moment,
 }
 
 impl Lease {
@@ -85,6 +87,8 @@ pub(super) struct Grant {
     pub token: u64,
     /// How many tokens behind it are reserved.
     pub reserved: u32,
+    /// Since when jobs of this process have followed each other on these keys, if this one does.
+    pub reign_since: Option<Moment>,
 }
 
 impl Fleet {
@@ -112,6 +116,7 @@ impl Fleet {
             tokens_left: grant.reserved,
             last_token: grant.token,
             pass_until: now.after(PASS_MAX),
+            reign_since: grant.reign_since.unwrap_or(now),
         };
         self.leases.insert(job, lease);
     }
@@ -148,7 +153,7 @@ impl Fleet {
             lapses_at: now.after(lease.span),
         };
         self.start_errand(job, Errand::new(kind, lost || !has_caller), answer_by);
-        self.leave_table(now, job);
+        self.give_up_place(now, job, lease.reign_since);
     }
 
     /// Renews what is due, and what is due soon, in batches; unless the caller's thread is stuck for too long.

@@ -76,6 +76,8 @@ enum Timer {
     ErrandEnds(Ticket),
     /// An errand is to be sent again.
     ErrandAgain(Ticket),
+    /// The place of a job that has ended goes to the next one.
+    GapEnds(Ticket),
 }
 
 /// Whether there is a server to talk to.
@@ -98,6 +100,8 @@ pub struct Fleet {
     leases: HashMap<Ticket, Lease>,
     /// The jobs that run under a lease that was granted to another: which.
     passed: HashMap<Ticket, Ticket>,
+    /// While a place is given up: since when jobs of this process have followed each other on its keys.
+    reign_since: Option<Moment>,
     errands: HashMap<Ticket, Errand>,
     timers: BTreeSet<(Moment, Timer)>,
     outbox: VecDeque<Command>,
@@ -121,6 +125,7 @@ impl Fleet {
             asks: HashMap::new(),
             leases: HashMap::new(),
             passed: HashMap::new(),
+            reign_since: None,
             errands: HashMap::new(),
             timers: BTreeSet::new(),
             outbox: VecDeque::new(),
@@ -182,6 +187,7 @@ impl Fleet {
                 Timer::LeaseEnds(ticket) => self.lease_ends(ticket),
                 Timer::ErrandEnds(ticket) => self.errand_ends(now, ticket),
                 Timer::ErrandAgain(ticket) => self.errand_again(ticket),
+                Timer::GapEnds(ticket) => self.gap_ends(now, ticket),
             }
         }
         if !due_renewals.is_empty() {

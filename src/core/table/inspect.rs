@@ -77,6 +77,12 @@ impl Table {
         (same && keys.iter().all(|key| next_for(key) == Some(heir))).then_some(heir)
     }
 
+    /// Whether anybody waits for a key of `job`.
+    pub fn is_waited_for(&self, job: Ticket) -> bool {
+        let keys = self.jobs.get(&job).map(|job| &job.keys);
+        keys.is_some_and(|keys| keys.iter().any(|key| self.waiters_of(key) > 0))
+    }
+
     /// The job that holds `key`, if a job does.
     pub fn job_of(&self, key: &str) -> Option<Ticket> {
         match self.slots.get(key)?.holder.as_ref()?.owner {
