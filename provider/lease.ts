@@ -64,7 +64,7 @@ export class Lease implements LossListener {
       }
       const finishing = this.#finish();
       if (finishing !== undefined) {
-        await finishing;
+        this.#finished(await finishing);
       }
       this.#throwLoss(failure);
       if (failure !== undefined) {
@@ -133,18 +133,21 @@ export class Lease implements LossListener {
   }
 
   async #giveBackUnused(): Promise<never> {
-    await this.#finish();
+    const finishing = this.#finish();
+    if (finishing !== undefined) {
+      this.#finished(await finishing);
+    }
     throw this.#abandoned === undefined ? this.#loss?.shown : this.#abandoned.reason;
   }
 
-  /** Gives the keys back, and marks the loss if they were no longer held. A promise only where that takes a while. */
-  #finish(): Promise<void> | undefined {
+  /** Gives the keys back, and marks the loss if they were no longer held. Where that takes a while, what comes of it. */
+  #finish(): Promise<Completion> | undefined {
     // First: from here on, the ticket waits for something else than a grant.
     this.#detach();
     try {
       const answer = this.client.answered(this.client.calls.finish(this.#ticket));
       if (answer < 0) {
-        return this.#finished();
+        return this.client.completions.wait(this.#ticket);
       }
       if (!this.client.settle(answer)) {
         this.lose(lockLost(this.#keys));
@@ -155,8 +158,7 @@ export class Lease implements LossListener {
     return undefined;
   }
 
-  async #finished(): Promise<void> {
-    const { outcome, value, detail } = await this.client.completions.wait(this.#ticket);
+  #finished({ outcome, value, detail }: Completion): void {
     if (outcome !== Outcome.Finished) {
       this.#finishFailed(fromNative(detail ?? { code: "INTERNAL", message: `Unexpected outcome ${outcome}` }));
     } else if (value === 0) {
