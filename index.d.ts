@@ -20,8 +20,6 @@ export declare class Mailbox {
   drain(records: Float64Array): number
   /** The words of a drained completion that refused, lost or failed; once. */
   takeDetail(ticket: number): Detail | null
-  /** The owner id of a job that runs under keys that were passed on to it; once. */
-  takeOwnerId(ticket: number): string | null
   /** The locks of a drained inspection; once. */
   takeInspection(ticket: number): Array<InspectedLock> | null
 }

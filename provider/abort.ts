@@ -5,10 +5,18 @@
  * walked for each one added or removed, so all calls share one listener, which is there exactly while any call watches.
  */
 
-/** Why a signal aborted: what its `reason` says, or an AbortError where there is none, as with old polyfills. */
+/** Why a signal aborted: what its `reason` says, or an AbortError where that says nothing, as with old polyfills. */
 export function abortReason(signal: AbortSignal): unknown {
-  const reason: unknown = signal.reason;
+  const reason = reasonOf(signal);
   return reason === undefined ? new DOMException("This operation was aborted", "AbortError") : reason;
+}
+
+function reasonOf(signal: AbortSignal): unknown {
+  try {
+    return signal.reason;
+  } catch (thrown) {
+    return thrown;
+  }
 }
 
 /** Calls back once when a signal aborts, until stopped. */
@@ -31,6 +39,7 @@ export class AbortWatch {
     }
   }
 
+  /** Never throws: whatever it stops for has an end of its own to reach. */
   stop(): void {
     const listener = this.#listener;
     if (listener?.watches.delete(this) === true && listener.watches.size === 0) {
@@ -66,7 +75,11 @@ function listenerOf(signal: AbortSignal): Listener {
   signal.addEventListener("abort", onAbort, { once: true });
   const remove = (): void => {
     listeners.delete(signal);
-    signal.removeEventListener("abort", onAbort);
+    try {
+      signal.removeEventListener("abort", onAbort);
+    } catch {
+      // Not a real signal, or revoked. It keeps a listener that has nobody left to call.
+    }
   };
   const listener = { watches, remove };
   listeners.set(signal, listener);

@@ -36,8 +36,6 @@ export const Outcome = {
   Inspected: 8,
   /** Carried out; there is nothing to tell. */
   Done: 9,
-  /** Holds its keys under a grant that another job of this process passed on; the value is the fencing token. */
-  Passed: 10,
 } as const;
 
 /** The answer to a request that was not answered at once. */

@@ -19,8 +19,6 @@ export class Lease implements LossListener {
   readonly #signal: AbortSignal | undefined;
   /** The fencing token; 0 until granted. */
   #token: number;
-  /** The grant is another job's, which passed it on: on the server, the keys stay under that job's name. */
-  #grantersOwnerId: string | null = null;
   #watch: AbortWatch | undefined;
   #detached = false;
   #started = false;
@@ -104,11 +102,8 @@ export class Lease implements LossListener {
     if (completion === undefined) {
       return;
     }
-    if (completion.outcome === Outcome.Granted || completion.outcome === Outcome.Passed) {
+    if (completion.outcome === Outcome.Granted) {
       this.#token = completion.value;
-      if (completion.outcome === Outcome.Passed) {
-        this.#grantersOwnerId = this.client.completions.mailbox.takeOwnerId(this.#ticket);
-      }
       return;
     }
     if (this.#abandoned !== undefined) {
@@ -128,7 +123,7 @@ export class Lease implements LossListener {
   #held(): HeldLock {
     // A plain object: an accessor that makes the id only when it is read costs three times as much as the id, and a
     // prototype's accessor would be missing from `{...lock}`.
-    const ownerId = this.#grantersOwnerId ?? `${this.client.ownerPrefix}${this.#ticket}#${this.#token}`;
+    const ownerId = `${this.client.ownerPrefix}${this.#ticket}#${this.#token}`;
     return { keys: this.#keys, ownerId, fencingToken: this.#token };
   }
 

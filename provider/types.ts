@@ -7,8 +7,9 @@ export interface HeldLock {
   /** The keys, sorted by their UTF-16 units, each once. */
   readonly keys: string[];
   /**
-   * What stands in Redis for this job: naming it in `release` ends this job's lock. A lease that another job of this
-   * process passed on stands there under that job's id, and this is that. Empty where there are no keys.
+   * This job's own name: naming it in `release` of the same `Locks` ends this job's lock and no other. It is what
+   * stands in Redis, unless another job of this process passed its lease on, whose name then stays there. Empty where
+   * there are no keys.
    */
   readonly ownerId: string;
   /**

@@ -36,7 +36,7 @@ fn since_boot() -> Duration {
 /// Elsewhere the standard clock has to do; on Windows it counts sleep.
 #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
 fn since_boot() -> Duration {
-    static ZERO: OnceLock<std::time::Instant> = OnceLock::new();
+    static ZERO: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
     ZERO.get_or_init(std::time::Instant::now).elapsed() + Duration::from_secs(1)
 }
 

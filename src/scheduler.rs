@@ -85,7 +85,9 @@ impl Scheduler {
     pub fn register(timed: Weak<dyn Timed>) -> Alarm {
         let at_ms = Arc::new(AtomicU64::new(Moment::NEVER.as_ms()));
         let scheduler = Self::of_process();
-        scheduler.state.lock().entries.push(Entry {
+        let mut state = scheduler.state.lock();
+        state.entries.retain(|entry| entry.timed.strong_count() > 0);
+        state.entries.push(Entry {
             at_ms: Arc::clone(&at_ms),
             timed,
         });

@@ -5,7 +5,7 @@
 //! receivers are woken after it is released. Leases play no part: what would die with a holder dies with the process,
 //! and a worker thread that is ended gives back what it held (see [`Member::abandon`]).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
@@ -262,16 +262,16 @@ impl Member {
         self.space.state.lock().sinks.remove(&client);
     }
 
-    /// Leaves for a receiver that is gone for good; `unseen` is news that it never saw: what was granted to nobody is
-    /// given back.
-    pub fn abandon(&self, unseen: &[Completion]) {
-        self.leave();
-        let granted = unseen
+    /// For a receiver that is gone for good: gives back the locks that `unseen`, news that it never saw, granted.
+    pub fn take_back(&self, unseen: &[Completion]) {
+        let granted: HashSet<Ticket> = unseen
             .iter()
-            .filter(|completion| matches!(completion.outcome, Outcome::Granted(_)));
-        for completion in granted {
+            .filter(|completion| matches!(completion.outcome, Outcome::Granted(_)))
+            .map(|completion| completion.ticket)
+            .collect();
+        if !granted.is_empty() {
             self.space.turn(None, |table, now, effects| {
-                table.cancel(now, completion.ticket, effects)
+                table.take_back(now, &granted, effects)
             });
         }
     }

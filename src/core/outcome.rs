@@ -21,15 +21,6 @@ pub struct Completion {
 pub enum Outcome {
     /// It holds its keys, under this fencing token.
     Granted(u64),
-    /// The same for a job that another job of this process passed its keys on to.
-    Passed {
-        /// The fencing token.
-        token: u64,
-        /// The request that the server granted the keys to.
-        grant: Ticket,
-        /// And the token that it did so under: both are part of the owner id.
-        grant_token: u64,
-    },
     /// The same for a lock that lives on a server, with what it takes to give it back.
     Acquired {
         /// The fencing token.

@@ -243,15 +243,23 @@ impl Drop for Locks {
 }
 
 impl Resident for memory::Member {
-    fn abandon(&self, unseen: &[Completion]) {
-        memory::Member::abandon(self, unseen);
+    fn leave(&self) {
+        memory::Member::leave(self);
+    }
+
+    fn take_back(&self, unseen: &[Completion]) {
+        memory::Member::take_back(self, unseen);
     }
 }
 
 #[cfg(feature = "redis")]
 impl Resident for redis::Member {
-    fn abandon(&self, unseen: &[Completion]) {
-        redis::Member::abandon(self, unseen);
+    fn leave(&self) {
+        self.leave_queues();
+    }
+
+    fn take_back(&self, unseen: &[Completion]) {
+        redis::Member::take_back(self, unseen);
     }
 }
 

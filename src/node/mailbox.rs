@@ -16,7 +16,7 @@ use napi_derive::napi;
 use parking_lot::Mutex;
 
 use super::error::{Result, guard, internal};
-use crate::backend::{Completion, Failure, Lock, Outcome, Sink, job_owner_id};
+use crate::backend::{Completion, Failure, Lock, Outcome, Sink};
 use crate::clock;
 use crate::core::moment::Moment;
 
@@ -25,8 +25,11 @@ type Callback = ThreadsafeFunction<(), (), (), Status, false, true, 0>;
 
 /// What a member of a mailbox does when the environment ends.
 pub trait Resident: Send + Sync {
-    /// The environment is gone. `unseen` was pushed and never drained.
-    fn abandon(&self, unseen: &[Completion]);
+    /// The environment is gone: leaves every queue and ends every job.
+    fn leave(&self);
+    /// Afterwards: gives back what was granted and never seen. `unseen` was pushed and never drained, some of it for
+    /// others.
+    fn take_back(&self, unseen: &[Completion]);
 }
 
 /// The part of a mailbox that other threads push to.
@@ -41,7 +44,6 @@ struct Queue {
     /// The words that go with drained completions, until JavaScript takes them.
     details: HashMap<u64, Failure>,
     inspections: HashMap<u64, Vec<Lock>>,
-    owner_ids: HashMap<u64, String>,
     /// The callback is on its way, or JavaScript is draining.
     scheduled: bool,
     /// Since when the callback is on its way and JavaScript has not come to drain.
@@ -60,15 +62,18 @@ impl Inbox {
     }
 
     /// The environment ends. What its residents held or waited for is given back.
+    ///
+    /// In two steps: until a resident has left its queues it may still be granted something, and what it is granted
+    /// must be found here.
     fn close(&self) {
+        let residents = std::mem::take(&mut self.queue.lock().residents);
+        let residents: Vec<Arc<dyn Resident>> = residents.iter().filter_map(Weak::upgrade).collect();
+        residents.iter().for_each(|resident| resident.leave());
         let mut queue = self.queue.lock();
         queue.closed = true;
-        let residents = std::mem::take(&mut queue.residents);
         let unseen = Vec::from(std::mem::take(&mut queue.completions));
         drop(queue);
-        for resident in residents.iter().filter_map(Weak::upgrade) {
-            resident.abandon(&unseen);
-        }
+        residents.iter().for_each(|resident| resident.take_back(&unseen));
     }
 }
 
@@ -194,12 +199,6 @@ impl Mailbox {
         })
     }
 
-    /// The owner id of a job that runs under keys that were passed on to it; once.
-    #[napi]
-    pub fn take_owner_id(&self, ticket: f64) -> Option<String> {
-        self.inbox.queue.lock().owner_ids.remove(&number_of(ticket))
-    }
-
     /// The locks of a drained inspection; once.
     #[napi]
     pub fn take_inspection(&self, ticket: f64) -> Option<Vec<InspectedLock>> {
@@ -232,14 +231,6 @@ impl Queue {
                 (8.0, 0.0)
             }
             Outcome::Done => (9.0, 0.0),
-            Outcome::Passed {
-                token,
-                grant,
-                grant_token,
-            } => {
-                self.owner_ids.insert(number, job_owner_id(grant, grant_token));
-                (10.0, to_f64(token))
-            }
         };
         record.copy_from_slice(&[to_f64(number), outcome, value]);
     }

@@ -92,6 +92,7 @@ impl NativeRedisOptions {
             command_timeout: settings.command_timeout,
             max_stall: common.max_stall,
             local_handoffs,
+            ownerless_open: common.ownerless == Ownerless::Open,
             limits: Limits::default(),
         };
         let scripts = Scripts::new(names, common.ownerless == Ownerless::Open);

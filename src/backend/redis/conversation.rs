@@ -14,6 +14,7 @@ use tokio::time::sleep;
 
 use super::member::Shared;
 use super::resp::{Parser, Reply};
+use super::scripts::Known;
 use super::server_error::{explain, is_unknown_script, wants_reconnect};
 use super::spin::Spin;
 use super::stream::Stream;
@@ -25,6 +26,9 @@ use crate::core::outcome::Failure;
 /// How much is read at once.
 const READ_BYTES: usize = 64 * 1024;
 
+/// How often a call is sent to a server that keeps forgetting its script.
+const TRIES_MAX: u32 = 5;
+
 /// A longer pause than any of ours, where there is nothing to wait for but the other end.
 const IDLE: Duration = Duration::from_secs(3600);
 
@@ -34,15 +38,15 @@ pub struct Broken {
     pub why: Failure,
     /// What was sent, or about to be, and has no answer.
     pub unanswered: Vec<Sent>,
-    /// The server answered something before.
-    pub was_answered: bool,
+    /// The server served until the connection broke: it may be used again at once.
+    pub was_useful: bool,
 }
 
 /// A command whose answer is on its way.
 struct Flight {
     sent: Sent,
-    /// It was sent with the script's source; the server cannot say that it does not know that.
-    with_source: bool,
+    /// How often it was sent.
+    tries: u32,
 }
 
 /// See the module's description.
@@ -51,6 +55,7 @@ pub struct Conversation {
     stream: Stream,
     parser: Parser,
     flights: VecDeque<Flight>,
+    known: Known,
     out: Vec<u8>,
     written: usize,
     input: Box<[u8]>,
@@ -60,6 +65,8 @@ pub struct Conversation {
     was_answered: bool,
     /// The server said something after which another connection is better.
     leave: Option<Failure>,
+    /// It did, or what it said could not be read.
+    is_left: bool,
 }
 
 impl Conversation {
@@ -70,6 +77,7 @@ impl Conversation {
             stream,
             parser,
             flights: VecDeque::new(),
+            known: Known::default(),
             out: Vec::new(),
             written: 0,
             input: vec![0; READ_BYTES].into_boxed_slice(),
@@ -77,12 +85,14 @@ impl Conversation {
             answers: Vec::new(),
             was_answered: false,
             leave: None,
+            is_left: false,
         }
     }
 
     /// Talks until the connection breaks or the member has nothing left to say.
     pub async fn run(mut self) -> Broken {
         let why = self.talk().await;
+        let was_useful = self.was_answered && !self.is_left;
         self.shared.awake.store(false, Ordering::SeqCst);
         // Answers that arrived together with the end still count.
         self.hand_over();
@@ -90,7 +100,7 @@ impl Conversation {
         Broken {
             why,
             unanswered,
-            was_answered: self.was_answered,
+            was_useful,
         }
     }
 
@@ -100,6 +110,9 @@ impl Conversation {
             self.shared.awake.store(true, Ordering::SeqCst);
             if self.shared.work.swap(false, Ordering::SeqCst) {
                 spin.found();
+                if let Some(failure) = self.overdue() {
+                    return failure;
+                }
                 self.take_outbox();
                 if self.shared.may_end() {
                     return Failure::closed();
@@ -151,13 +164,20 @@ impl Conversation {
         match result {
             Err(failure) => Some(failure),
             Ok(true) => self.after_io(),
-            Ok(false) if overdue_at.is_some_and(|at| at <= clock::now()) => Some(self.unreachable(&format!(
-                "did not answer within {} s",
-                shared.settings.command_timeout.as_secs_f64()
-            ))),
+            Ok(false) if self.overdue().is_some() => self.overdue(),
             Ok(false) if shared.may_end() => Some(Failure::closed()),
             Ok(false) => None,
         }
+    }
+
+    /// Some: the oldest answer has been awaited for too long.
+    fn overdue(&self) -> Option<Failure> {
+        let timeout = self.shared.settings.command_timeout;
+        let is_overdue = self
+            .flights
+            .front()
+            .is_some_and(|flight| flight.sent.at.after(timeout) <= clock::now());
+        is_overdue.then(|| self.unreachable(&format!("did not answer within {} s", timeout.as_secs_f64())))
     }
 
     /// Takes what callers and timers want sent.
@@ -165,11 +185,10 @@ impl Conversation {
         let mut fresh = std::mem::take(&mut self.fresh);
         self.shared.take_outbox(&mut fresh);
         for sent in fresh.drain(..) {
-            self.shared.scripts.encode(&mut self.out, &sent.command, false);
-            self.flights.push_back(Flight {
-                sent,
-                with_source: false,
-            });
+            self.shared
+                .scripts
+                .encode(&mut self.out, &sent.command, &mut self.known);
+            self.flights.push_back(Flight { sent, tries: 1 });
         }
         self.fresh = fresh;
     }
@@ -227,20 +246,24 @@ impl Conversation {
                 Ok(Some(Reply::Push(_))) => continue,
                 Ok(Some(reply)) => reply,
                 Ok(None) => return Ok(()),
-                Err(error) => return Err(self.unreachable(&format!("sent an {error}"))),
+                Err(error) => {
+                    self.is_left = true;
+                    return Err(self.unreachable(&format!("sent an {error}")));
+                }
             };
             let Some(flight) = self.flights.pop_front() else {
                 return Err(self.unreachable("sent a reply that nobody asked for"));
             };
             self.was_answered = true;
             match reply {
-                Reply::Error(error) if is_unknown_script(&error) && !flight.with_source => {
-                    self.send_source(flight)
+                Reply::Error(error) if is_unknown_script(&error) && flight.tries < TRIES_MAX => {
+                    self.send_again(flight);
                 }
                 Reply::Error(error) => {
                     let explained = explain(&error, &self.shared.settings.endpoint());
                     if wants_reconnect(&error) {
                         self.leave = Some(explained.failure.clone());
+                        self.is_left = true;
                     }
                     self.answers.push((flight.sent, Answer::Error(explained)));
                 }
@@ -249,6 +272,7 @@ impl Conversation {
                     Err(unexpected) => {
                         // Whether it ran is anybody's guess.
                         self.flights.push_front(flight);
+                        self.is_left = true;
                         return Err(self.unreachable(&format!("answered {}", unexpected.0)));
                     }
                 },
@@ -256,16 +280,24 @@ impl Conversation {
         }
     }
 
-    /// The server has not seen the script since it started or forgot it: send it along, once.
-    fn send_source(&mut self, flight: Flight) {
+    /// The server was told to forget its scripts (`SCRIPT FLUSH`): this one and all others go with their source again.
+    ///
+    /// The first call of each script on a connection goes with its source, so that this is the only case in which a
+    /// call is overtaken by one behind it.
+    fn send_again(&mut self, flight: Flight) {
         let sent = Sent {
             at: clock::now(),
             ..flight.sent
         };
-        self.shared.scripts.encode(&mut self.out, &sent.command, true);
+        if flight.tries == 1 {
+            self.known = Known::default();
+        }
+        self.shared
+            .scripts
+            .encode(&mut self.out, &sent.command, &mut self.known);
         self.flights.push_back(Flight {
             sent,
-            with_source: true,
+            tries: flight.tries + 1,
         });
     }
 

@@ -6,6 +6,7 @@
 //! server had not read yet can never run after what the new connection sends.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -28,7 +29,17 @@ const RECONNECT: Backoff = Backoff {
 
 /// Runs until the member closes. A panic ends the connection and not the member.
 pub async fn keep(shared: Arc<Shared>) {
-    while tokio::spawn(connections(Arc::clone(&shared))).await.is_err() {
+    let mut left = Left::default();
+    while tokio::spawn(connections(Arc::clone(&shared), left))
+        .await
+        .is_err()
+    {
+        // What it had sent may still run.
+        left = Left {
+            previous: None,
+            unknown: true,
+        };
+        shared.awake.store(false, Ordering::SeqCst);
         let message = format!(
             "Redis at {}: the connection's task panicked",
             shared.settings.endpoint()
@@ -49,9 +60,8 @@ pub async fn keep(shared: Arc<Shared>) {
 }
 
 /// One connection after the other.
-async fn connections(shared: Arc<Shared>) {
+async fn connections(shared: Arc<Shared>, mut left: Left) {
     let mut failures: u32 = 0;
-    let mut left = Left::default();
     while !shared.may_end() {
         let made = tokio::select! {
             made = establish(&shared, left.previous.as_ref()) => made,
@@ -60,9 +70,9 @@ async fn connections(shared: Arc<Shared>) {
         match made {
             Ok((stream, parser, established)) => {
                 let fenced = established.fenced_previous && !left.unknown;
-                shared.turn(|fleet, _| fleet.link_up(fenced));
+                shared.turn(|fleet, now| fleet.link_up(now, fenced));
                 let broken = Conversation::new(Arc::clone(&shared), stream, parser).run().await;
-                failures = if broken.was_answered {
+                failures = if broken.was_useful {
                     0
                 } else {
                     failures.saturating_add(1)

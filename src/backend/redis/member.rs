@@ -15,7 +15,7 @@ use super::io_thread;
 use super::link;
 use super::scripts::Scripts;
 use super::settings::RedisSettings;
-use crate::backend::{Sink, next_ticket};
+use crate::backend::{Sink, job_of_owner_id, next_ticket};
 use crate::clock;
 use crate::core::error::RequestError;
 use crate::core::fleet::{Config, ErrandKind, Fleet, Held, Sent, Wish};
@@ -121,6 +121,13 @@ impl Member {
     /// A key has a name that is ours.
     pub fn release(&self, keys: KeySet, owner_id: Option<&str>) -> Result<Ticket, RequestError> {
         self.shared.scripts.names().check(&keys)?;
+        if let Some((owner_id, job)) = owner_id.and_then(|id| Some((id, job_of_owner_id(id)?))) {
+            return Ok(self.turn(|fleet, now| {
+                let ticket = next_ticket();
+                fleet.release_job(now, ticket, keys, job, owner_id);
+                ticket
+            }));
+        }
         let held = Held::ByOwner(owner_id.map(Into::into));
         Ok(self.run(ErrandKind::Release { keys, held }))
     }
@@ -179,8 +186,14 @@ impl Member {
         self.end(None);
     }
 
-    /// Leaves for a receiver that is gone for good; `unseen` is news that it never saw.
-    pub fn abandon(&self, unseen: &[Completion]) {
+    /// Ends everything here, told to nobody; the connection stays until [`Member::take_back`] or [`Member::leave`].
+    pub fn leave_queues(&self) {
+        self.turn(|fleet, now| fleet.leave(now));
+    }
+
+    /// For a receiver that is gone for good: gives back the locks that `unseen`, news that it never saw, granted, and
+    /// leaves.
+    pub fn take_back(&self, unseen: &[Completion]) {
         self.turn(|fleet, _| {
             for completion in unseen {
                 if let Outcome::Acquired { keys, owner, .. } = &completion.outcome {

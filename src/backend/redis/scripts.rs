@@ -39,13 +39,41 @@ macro_rules! script {
 }
 
 script!(ACQUIRE_JOB, "mint.lua", "acquire_job.lua");
-script!(ACQUIRE_LOCK, "mint.lua", "acquire_lock.lua");
+script!(ACQUIRE_LOCK, "mint.lua", "record.lua", "acquire_lock.lua");
 script!(CANCEL_JOB, "cancel_job.lua");
-script!(CANCEL_LOCK, "cancel_lock.lua");
+script!(CANCEL_LOCK, "record.lua", "cancel_lock.lua");
 script!(RELEASE, "release.lua");
 script!(RENEW, "renew.lua");
 script!(SWEEP, "sweep.lua");
 script!(INSPECT, "inspect.lua");
+
+/// Which scripts a connection has sent with their source: the server knows these, unless it was told to forget.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Known(u8);
+
+impl Known {
+    /// Whether the script of `command` is among them; from now on it is.
+    fn is_known(&mut self, command: &Command) -> bool {
+        let bit = match command {
+            Command::Acquire {
+                owner: Owner::Job(_), ..
+            } => 1,
+            Command::Acquire { .. } => 2,
+            Command::Cancel {
+                owner: Owner::Job(_), ..
+            } => 4,
+            Command::Cancel { .. } => 8,
+            Command::Release { .. } => 16,
+            Command::Renew { .. } => 32,
+            Command::Sweep { .. } => 64,
+            Command::Inspect { .. } => 128,
+            Command::Scan { .. } => return true,
+        };
+        let was_known = self.0 & bit != 0;
+        self.0 |= bit;
+        was_known
+    }
+}
 
 /// Writes and reads the calls of one namespace.
 #[derive(Clone, Debug)]
@@ -70,9 +98,9 @@ impl Scripts {
         &self.names
     }
 
-    /// Appends the call for `command` to `out`: by the script's hash, or with its whole `source` for a server that
-    /// does not know it.
-    pub fn encode(&self, out: &mut Vec<u8>, command: &Command, source: bool) {
+    /// Appends the call for `command` to `out`: by the script's hash, or with its whole source where `known` lacks it.
+    pub fn encode(&self, out: &mut Vec<u8>, command: &Command, known: &mut Known) {
+        let source = !known.is_known(command);
         match command {
             Command::Acquire {
                 ticket,
@@ -94,7 +122,7 @@ impl Scripts {
                 keys,
                 owner,
                 expire,
-                extend_only,
+                must_hold,
                 reserve: _,
             } => {
                 let mut call = Call::new(out, &ACQUIRE_LOCK, source, 2 * keys.len() + 1, 6);
@@ -104,7 +132,13 @@ impl Scripts {
                     .text(&owner_id(owner))
                     .number(ms(*expire));
                 call.text(&job_id(*ticket))
-                    .flag(*extend_only)
+                    .text(
+                        &must_hold
+                            .iter()
+                            .flatten()
+                            .map(|must| if *must { '1' } else { '0' })
+                            .collect::<String>(),
+                    )
                     .flag(self.open)
                     .number(RECORD_MS);
             }
@@ -123,10 +157,12 @@ impl Scripts {
                 call.text(&job_id(*ticket));
             }
             Command::Cancel { ticket, keys, owner } => {
-                let mut call = Call::new(out, &CANCEL_LOCK, source, 2 * keys.len(), 2);
+                let mut call = Call::new(out, &CANCEL_LOCK, source, 2 * keys.len(), 3);
                 self.locks(&mut call, keys);
                 self.records(&mut call, keys);
-                call.text(&owner_id(owner)).text(&job_id(*ticket));
+                call.text(&owner_id(owner))
+                    .text(&job_id(*ticket))
+                    .number(RECORD_MS);
             }
             Command::Renew { leases } => self.encode_renew(out, leases, source),
             Command::Scan { cursor, .. } => {
@@ -279,7 +315,7 @@ fn decode_lock(key: &Arc<str>, lock: Reply) -> Option<Option<Lock>> {
     let record = match &record {
         Reply::Bulk(record) => std::str::from_utf8(record)
             .ok()
-            .and_then(|text| text.split_once(' ')),
+            .and_then(|text| text.split(' ').nth(1)),
         _ => None,
     };
     let token = match owner
@@ -287,7 +323,7 @@ fn decode_lock(key: &Arc<str>, lock: Reply) -> Option<Option<Lock>> {
         .and_then(|job| job.rsplit_once('#'))
     {
         Some((_, token)) => Some(token),
-        None => record.map(|(_, token)| token),
+        None => record,
     };
     Some(Some(Lock {
         key: key.to_string(),

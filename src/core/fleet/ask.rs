@@ -12,6 +12,10 @@ use crate::core::owner::Owner;
 use crate::core::table::{Claim, Patience};
 use crate::core::ticket::Ticket;
 
+/// A request that could not wait for as long as this and got no answer timed out; for a longer one the server is out of
+/// reach.
+const TELLING_WAIT: Duration = Duration::from_millis(250);
+
 /// What a request wants.
 #[derive(Clone, Debug)]
 pub struct Wish {
@@ -87,6 +91,8 @@ pub(super) struct Ask {
     trouble: Option<Failure>,
     /// Since when jobs of this process have followed each other on these keys, if this one does.
     reign_since: Option<Moment>,
+    /// Since when its patience counts.
+    armed_at: Option<Moment>,
     again_at: Option<Moment>,
     ends_at: Option<Moment>,
 }
@@ -106,6 +112,7 @@ impl Ask {
             busy: None,
             trouble: None,
             reign_since: None,
+            armed_at: None,
             again_at: None,
             ends_at: None,
         }
@@ -117,10 +124,10 @@ impl Ask {
 
     /// What was sent, or was just about to be, may have run.
     pub(super) fn link_down(&mut self) {
-        self.extending = false;
-        if matches!(self.phase, Phase::Sent | Phase::Cancelling) {
+        if self.extending || matches!(self.phase, Phase::Sent | Phase::Cancelling) {
             self.maybe_ran = true;
         }
+        self.extending = false;
         if self.phase != Phase::Queued {
             self.phase = Phase::Stuck;
         }
@@ -129,6 +136,11 @@ impl Ask {
     /// Whether it waits here for a lease of this span that another job of this process held, and for nothing else.
     pub(super) fn may_inherit(&self, span: Duration) -> bool {
         self.phase == Phase::Queued && self.wish.is_job() && self.wish.lease == span
+    }
+
+    /// Whether a try to extend is on the way, or was and its answer will never come.
+    pub(super) fn may_have_extended(&self) -> bool {
+        self.extending || (self.phase == Phase::Queued && self.maybe_ran)
     }
 
     fn waits(&self) -> bool {
@@ -148,6 +160,7 @@ impl Fleet {
             Patience::Forever => None,
         };
         ask.ends_at = ends_at;
+        ask.armed_at = Some(now);
         if let Some(at) = ends_at {
             self.timers.insert((at, Timer::AskEnds(ticket)));
         }
@@ -176,27 +189,37 @@ impl Fleet {
         };
         ask.phase = if up { Phase::Sent } else { Phase::Stuck };
         ask.held_back = false;
-        let command = acquire(ticket, &ask.wish, false, reserve);
+        let command = acquire(ticket, &ask.wish, None, reserve);
         self.clear_again(ticket);
         self.send(command);
     }
 
     /// The owner that waits may be the holder already: then its lock is to be extended, past the local queue, whose
-    /// first cannot have the key before this owner releases it.
+    /// first cannot have the key before this owner releases it. Keys that nobody before it waits for may be free.
     pub(super) fn try_to_extend(&mut self, ticket: Ticket) {
         let up = self.is_up();
-        let Some(ask) = self.asks.get_mut(&ticket) else {
+        let Some(ask) = self.asks.get(&ticket) else {
             return;
         };
-        let Claim::Lock {
-            owner: Owner::Named(_),
-            ..
-        } = ask.wish.claim
-        else {
-            return;
+        let may_extend = match &ask.wish.claim {
+            Claim::Lock {
+                owner: Owner::Named(_),
+                ..
+            } => true,
+            Claim::Lock {
+                owner: Owner::Anyone, ..
+            } => self.config.ownerless_open,
+            _ => false,
         };
-        ask.extending = up;
-        let command = acquire(ticket, &ask.wish, true, 0);
+        if !may_extend || ask.extending || !up {
+            return;
+        }
+        let is_wanted = |key: &Arc<str>| self.table.is_wanted_before(key, ticket);
+        let must_hold = ask.wish.keys.iter().map(is_wanted).collect();
+        let command = acquire(ticket, &ask.wish, Some(must_hold), 0);
+        if let Some(ask) = self.asks.get_mut(&ticket) {
+            ask.extending = true;
+        }
         self.send(command);
     }
 
@@ -227,23 +250,22 @@ impl Fleet {
                 );
             }
             Answer::Busy(key, lapses_in) => {
-                ask.maybe_ran = false;
+                // Unless the try whose answer was lost may still run.
+                ask.maybe_ran &= ask.settle_twice;
                 ask.trouble = None;
                 ask.reign_since = None;
                 ask.busy = ask.wish.keys.as_slice().get(key).cloned();
                 self.busy(now, ticket, lapses_in);
             }
             Answer::Error(error) => {
-                if ask.caller_gone && !ask.maybe_ran {
-                    self.forget(now, ticket);
-                } else if ask.caller_gone {
-                    self.start_cancel(ticket);
+                if ask.caller_gone {
+                    self.let_go(now, ticket);
                 } else if error.passing && ask.waits() {
                     ask.trouble = Some(error.failure);
                     self.wait(now, ticket, None);
                 } else {
                     self.tell(ticket, Outcome::Failed(error.failure));
-                    self.abandon_after_answer(now, ticket);
+                    self.let_go(now, ticket);
                 }
             }
             // No other answer belongs to this command; the link takes it for a broken one before it gets here.
@@ -256,14 +278,10 @@ impl Fleet {
         if ask.caller_gone {
             return self.start_cancel(ticket);
         }
-        let good_until = ask
-            .wish
-            .expire()
-            .map_or(Moment::NEVER, |span| Lease::good_until(grant.sent_at, span));
-        if good_until <= now {
-            // The answer took longer than the lock lives. Asking again under the same id extends it, if it is still
+        if ask.wish.is_job() && Lease::good_until(grant.sent_at, ask.wish.lease) <= now {
+            // The answer took longer than the lease lasts. Asking again under the same id extends it, if it is still
             // there, and takes it if it is free.
-            return self.send_ask(ticket);
+            return self.wait(now, ticket, None);
         }
         let Some(ask) = self.remove_ask(ticket) else {
             return;
@@ -278,6 +296,7 @@ impl Fleet {
                 self.hold_lease(now, ticket, grant, keys, lease);
             }
             Claim::Lock { owner, .. } => {
+                self.look_at_same_owner(&owner);
                 self.tell(
                     ticket,
                     Outcome::Acquired {
@@ -310,9 +329,11 @@ impl Fleet {
     }
 
     fn busy(&mut self, now: Moment, ticket: Ticket, lapses_in: Option<Duration>) {
-        let Some(ask) = self.asks.get(&ticket) else { return };
+        let Some(ask) = self.asks.get(&ticket) else {
+            return;
+        };
         if ask.caller_gone {
-            return self.forget(now, ticket);
+            return self.let_go(now, ticket);
         }
         if ask.wish.patience == Patience::Refuse {
             let is_job = ask.wish.is_job();
@@ -326,7 +347,7 @@ impl Fleet {
                     },
                 );
             }
-            return self.forget(now, ticket);
+            return self.let_go(now, ticket);
         }
         self.wait(now, ticket, lapses_in);
     }
@@ -353,7 +374,8 @@ impl Fleet {
         match ask.phase {
             Phase::Waiting => self.send_ask(ticket),
             Phase::Cancelling => self.start_cancel(ticket),
-            Phase::Queued | Phase::Sent | Phase::Stuck => {}
+            Phase::Queued => self.try_to_extend(ticket),
+            Phase::Sent | Phase::Stuck => {}
         }
     }
 
@@ -383,11 +405,14 @@ impl Fleet {
         if ask.caller_gone {
             return;
         }
-        let outcome = match (&ask.trouble, &ask.busy, &self.link) {
+        // Too short a wait says nothing about the server.
+        let says_nothing = ask.armed_at.is_some_and(|at| now.since(at) < TELLING_WAIT);
+        let first_key = ask.wish.keys.iter().next().filter(|_| says_nothing);
+        let outcome = match (&ask.trouble, &ask.busy.as_ref().or(first_key), &self.link) {
             (_, _, Link::Down(why)) => Outcome::Failed(why.clone()),
             (Some(trouble), ..) => Outcome::Failed(trouble.clone()),
-            (None, Some(key), Link::Up) => Outcome::TimedOut(Arc::clone(key)),
-            (None, None, Link::Up) => Outcome::Failed(self.unreachable("in time")),
+            (None, Some(key), _) => Outcome::TimedOut(Arc::clone(key)),
+            (None, None, _) => Outcome::Failed(self.unreachable("in time")),
         };
         self.tell(ticket, outcome);
         self.ask_abandoned(now, ticket);
@@ -399,6 +424,9 @@ impl Fleet {
             return;
         };
         ask.caller_gone = true;
+        if ask.may_have_extended() {
+            return self.abandon_extending(now, ticket);
+        }
         match ask.phase {
             // Its answer will tell whether there is something to give back.
             Phase::Sent | Phase::Cancelling => {}
@@ -408,16 +436,32 @@ impl Fleet {
         }
     }
 
+    /// What the try to extend does is not wanted any more. The ask leaves the queue and stays until that is undone.
+    fn abandon_extending(&mut self, now: Moment, ticket: Ticket) {
+        let Some(ask) = self.asks.get_mut(&ticket) else {
+            return;
+        };
+        let is_on_its_way = ask.extending;
+        ask.phase = if is_on_its_way { Phase::Sent } else { Phase::Stuck };
+        ask.maybe_ran = true;
+        if std::mem::take(&mut ask.has_place) {
+            self.leave_table(now, ticket);
+        }
+        if !is_on_its_way {
+            self.start_cancel(ticket);
+        }
+    }
+
     /// The same where the last try has been answered, but an earlier one may not have been.
-    fn abandon_after_answer(&mut self, now: Moment, ticket: Ticket) {
+    fn let_go(&mut self, now: Moment, ticket: Ticket) {
         let Some(ask) = self.asks.get_mut(&ticket) else {
             return;
         };
         ask.caller_gone = true;
         if ask.maybe_ran {
-            self.start_cancel(ticket)
+            self.start_cancel(ticket);
         } else {
-            self.forget(now, ticket)
+            self.forget(now, ticket);
         }
     }
 
@@ -465,10 +509,17 @@ impl Fleet {
         }
     }
 
-    /// After the link has come back: asks for what somebody waits for.
-    pub(super) fn resend_asks(&mut self) {
+    /// After the link has come back: asks for what somebody waits for, and whether those who hold keys already may have
+    /// more.
+    pub(super) fn resend_asks(&mut self, fenced: bool) {
         for ticket in self.tickets_where(|ask| ask.phase == Phase::Stuck && !ask.caller_gone) {
+            if let Some(ask) = self.asks.get_mut(&ticket) {
+                ask.settle_twice |= ask.maybe_ran && !fenced;
+            }
             self.send_ask(ticket);
+        }
+        for ticket in self.tickets_where(|ask| ask.phase == Phase::Queued && !ask.caller_gone) {
+            self.try_to_extend(ticket);
         }
     }
 
@@ -477,19 +528,36 @@ impl Fleet {
             return;
         };
         ask.extending = false;
-        let held_back = ask.held_back;
-        if let (Answer::Granted(token), Claim::Lock { owner, .. }) = (answer, &ask.wish.claim)
-            && (ask.phase == Phase::Queued || held_back)
-        {
-            let acquired = Outcome::Acquired {
-                token: *token,
-                keys: ask.wish.keys.clone(),
-                owner: owner.clone(),
-            };
-            self.tell(ticket, acquired);
-            self.forget(now, ticket);
-        } else if held_back {
-            self.send_ask(ticket);
+        if matches!(answer, Answer::Busy(..)) {
+            ask.maybe_ran &= ask.settle_twice;
+        }
+        if ask.caller_gone {
+            return self.let_go(now, ticket);
+        }
+        match (answer, &ask.wish.claim) {
+            (Answer::Granted(token), Claim::Lock { owner, .. }) => {
+                let (token, keys, owner) = (*token, ask.wish.keys.clone(), owner.clone());
+                self.tell(ticket, Outcome::Acquired { token, keys, owner });
+                self.forget(now, ticket);
+            }
+            _ if ask.held_back => self.send_ask(ticket),
+            (Answer::Error(_), _) => {
+                let at = now.after(self.config.backoff.longest);
+                ask.again_at = Some(at);
+                self.timers.insert((at, Timer::AskAgain(ticket)));
+            }
+            _ => {}
+        }
+    }
+
+    /// `owner` got a lock: others of the same name that wait here may now hold what they lack.
+    fn look_at_same_owner(&mut self, owner: &Owner) {
+        if matches!(owner, Owner::Anyone) && !self.config.ownerless_open {
+            return;
+        }
+        let same = |claim: &Claim| matches!(claim, Claim::Lock { owner: other, .. } if other == owner);
+        for ticket in self.tickets_where(|ask| ask.phase == Phase::Queued && same(&ask.wish.claim)) {
+            self.try_to_extend(ticket);
         }
     }
 
@@ -529,13 +597,13 @@ impl Fleet {
     }
 }
 
-fn acquire(ticket: Ticket, wish: &Wish, extend_only: bool, reserve: u32) -> Command {
+fn acquire(ticket: Ticket, wish: &Wish, must_hold: Option<Vec<bool>>, reserve: u32) -> Command {
     Command::Acquire {
         ticket,
         keys: wish.keys.clone(),
         owner: wish.owner(ticket),
         expire: wish.expire(),
-        extend_only,
+        must_hold,
         reserve,
     }
 }

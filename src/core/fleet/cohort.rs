@@ -77,8 +77,8 @@ impl Fleet {
         self.remove_ask(heir);
         self.tell(job, Outcome::Finished(true));
         if let Some(lease) = self.leases.get_mut(&grant) {
-            let passed = lease.pass_to(heir, grant);
-            self.tell(heir, passed);
+            let token = lease.pass_to(heir);
+            self.tell(heir, Outcome::Granted(token));
         }
         self.leave_table(now, job);
         true

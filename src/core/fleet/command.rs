@@ -22,8 +22,9 @@ pub enum Command {
         owner: Owner,
         /// How long the lock lives if nobody extends or releases it.
         expire: Option<Duration>,
-        /// Only if this owner holds all of them already.
-        extend_only: bool,
+        /// Some: past those who wait here, which is only right for keys that this owner holds already; for each key,
+        /// whether it must.
+        must_hold: Option<Vec<bool>>,
         /// How many fencing tokens to set aside beyond the one of the grant.
         reserve: u32,
     },

@@ -58,6 +58,8 @@ pub(super) struct Errand {
     pub caller_gone: bool,
     /// A try of it was sent and its answer will never come.
     maybe_ran: bool,
+    /// A timer will send it again.
+    retries: bool,
     ends_at: Option<Moment>,
 }
 
@@ -67,6 +69,7 @@ impl Errand {
             kind,
             caller_gone,
             maybe_ran: false,
+            retries: false,
             ends_at: None,
         }
     }
@@ -77,6 +80,22 @@ impl Fleet {
     pub fn run(&mut self, now: Moment, ticket: Ticket, kind: ErrandKind) {
         let answer_by = now.after(self.config.command_timeout);
         self.start_errand(ticket, Errand::new(kind, false), answer_by);
+    }
+
+    /// Starts the release of `keys` by `owner_id`, which is the id of a job of this process. A lease that was passed on
+    /// is the last job's alone, under whoever's name it stands on the server.
+    pub fn release_job(&mut self, now: Moment, ticket: Ticket, keys: KeySet, job: Ticket, owner_id: &str) {
+        let grant = self.grant_of(job);
+        let held = match self.leases.get(&grant) {
+            Some(lease) if lease.is_of(job) => Held::ByJob {
+                job: grant,
+                token: lease.token(),
+            },
+            Some(_) => return self.tell(ticket, Outcome::Released(false)),
+            // Of another member, or over.
+            None => Held::ByOwner(Some(owner_id.into())),
+        };
+        self.run(now, ticket, ErrandKind::Release { keys, held });
     }
 
     pub(super) fn start_errand(&mut self, ticket: Ticket, errand: Errand, answer_by: Moment) {
@@ -204,7 +223,7 @@ impl Fleet {
             (ErrandKind::ReleaseAll { cursor: 0, .. }, Answer::Released(_)) => {
                 self.end_errand(ticket, Outcome::Done);
                 // Whose leases went with it shall not wait for their next renewal to hear of it.
-                self.renew_all();
+                self.renew_all(now);
                 return self.kick_all();
             }
             (ErrandKind::ReleaseAll { cursor, .. }, Answer::Released(_)) => {
@@ -266,10 +285,19 @@ impl Fleet {
     }
 
     fn retry_errand(&mut self, now: Moment, ticket: Ticket) {
+        let Some(errand) = self.errands.get_mut(&ticket) else {
+            return;
+        };
+        if std::mem::replace(&mut errand.retries, true) {
+            return;
+        }
         self.timers.insert((now.after(RETRY), Timer::ErrandAgain(ticket)));
     }
 
     pub(super) fn errand_again(&mut self, ticket: Ticket) {
+        if let Some(errand) = self.errands.get_mut(&ticket) {
+            errand.retries = false;
+        }
         self.send_errand(ticket);
     }
 

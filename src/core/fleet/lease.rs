@@ -60,6 +60,16 @@ impl Lease {
         self.renewing = false;
     }
 
+    /// Whether `job` is the one that runs under it.
+    pub(super) fn is_of(&self, job: Ticket) -> bool {
+        self.job == job
+    }
+
+    /// The token that the server granted it under.
+    pub(super) fn token(&self) -> u64 {
+        self.token
+    }
+
     pub(super) fn span(&self) -> Duration {
         self.span
     }
@@ -68,16 +78,12 @@ impl Lease {
         self.tokens_left > 0 && !self.lost && now < self.pass_until && now < self.ends_at
     }
 
-    /// Makes `heir` the job that runs under this lease, and says what that job is told.
-    pub(super) fn pass_to(&mut self, heir: Ticket, grant: Ticket) -> Outcome {
+    /// Makes `heir` the job that runs under this lease, and says under which fencing token.
+    pub(super) fn pass_to(&mut self, heir: Ticket) -> u64 {
         self.job = heir;
         self.tokens_left -= 1;
         self.last_token += 1;
-        Outcome::Passed {
-            token: self.last_token,
-            grant,
-            grant_token: self.token,
-        }
+        self.last_token
     }
 }
 
@@ -123,6 +129,8 @@ impl Fleet {
 
     /// The job of `ticket` has ended: its keys go to the next one. News tells whether they were its own until now.
     pub fn finish(&mut self, now: Moment, job: Ticket) {
+        // Whoever has waited for long enough is no heir.
+        self.in_table(now, |table, effects| table.tick(now, effects));
         let grant = self.grant_of(job);
         if self.leases.get(&grant).is_none_or(|lease| lease.job != job) {
             self.tell(job, Outcome::Finished(false));
@@ -156,28 +164,31 @@ impl Fleet {
         self.give_up_place(now, job, lease.reign_since);
     }
 
-    /// Renews what is due, and what is due soon, in batches; unless the caller's thread is stuck for too long.
-    pub(super) fn renew_due(&mut self, now: Moment, mut due: Vec<Ticket>, stalled: Duration) {
+    /// Renews what is due, and what is due soon, in batches.
+    pub(super) fn renew_due(&mut self, now: Moment, mut due: Vec<Ticket>) {
         let soon = (now.after(RENEW_SLACK), Timer::Renew(Ticket::new(u64::MAX)));
         due.extend(self.timers.range(..=soon).filter_map(|(_, timer)| match timer {
             Timer::Renew(ticket) => Some(*ticket),
             _ => None,
         }));
-        if stalled >= self.config.max_stall {
-            due.into_iter().for_each(|ticket| self.renew_later(now, ticket));
-        } else {
-            self.renew(due);
-        }
+        self.renew(now, due);
     }
 
     /// Renews everything that is held, now.
-    pub(super) fn renew_all(&mut self) {
+    pub(super) fn renew_all(&mut self, now: Moment) {
         let mut held: Vec<Ticket> = self.leases.keys().copied().collect();
         held.sort_unstable();
-        self.renew(held);
+        self.renew(now, held);
     }
 
-    fn renew(&mut self, tickets: Vec<Ticket>) {
+    /// Nothing is renewed for a caller's thread that has been stuck for too long.
+    fn renew(&mut self, now: Moment, tickets: Vec<Ticket>) {
+        if self.stalled >= self.config.max_stall {
+            tickets
+                .into_iter()
+                .for_each(|ticket| self.renew_later(now, ticket));
+            return;
+        }
         let up = self.is_up();
         let mut batch: Vec<Renewal> = Vec::new();
         let mut batch_keys = 0;

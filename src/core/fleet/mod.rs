@@ -57,6 +57,8 @@ pub struct Config {
     pub max_stall: Duration,
     /// How often a lease is passed on between jobs of this process before it goes back; 0: never.
     pub local_handoffs: u32,
+    /// A lock without an owner is open to every `acquire`.
+    pub ownerless_open: bool,
     /// What the bounds on waiters are.
     pub limits: Limits,
 }
@@ -83,6 +85,8 @@ enum Timer {
 /// Whether there is a server to talk to.
 #[derive(Clone, Debug)]
 enum Link {
+    /// Not made yet, and no try has failed.
+    New(Failure),
     Up,
     /// Why not, in words for a caller.
     Down(Failure),
@@ -104,6 +108,8 @@ pub struct Fleet {
     reign_since: Option<Moment>,
     errands: HashMap<Ticket, Errand>,
     timers: BTreeSet<(Moment, Timer)>,
+    /// For how long the caller's thread had not answered at the last tick.
+    stalled: Duration,
     outbox: VecDeque<Command>,
     news: Vec<Completion>,
     /// Reused from turn to turn.
@@ -121,13 +127,14 @@ impl Fleet {
         Fleet {
             table: Table::new(Ownerless::Exclusive, config.limits),
             config,
-            link: Link::Down(why),
+            link: Link::New(why),
             asks: HashMap::new(),
             leases: HashMap::new(),
             passed: HashMap::new(),
             reign_since: None,
             errands: HashMap::new(),
             timers: BTreeSet::new(),
+            stalled: Duration::ZERO,
             outbox: VecDeque::new(),
             news: Vec::new(),
             effects: Vec::new(),
@@ -173,6 +180,7 @@ impl Fleet {
 
     /// Does what is due. `stalled` is for how long the caller's thread has not answered.
     pub fn tick(&mut self, now: Moment, stalled: Duration) {
+        self.stalled = stalled;
         self.in_table(now, |table, effects| table.tick(now, effects));
         let mut due_renewals = Vec::new();
         while let Some((at, timer)) = self.timers.first().copied() {
@@ -191,7 +199,7 @@ impl Fleet {
             }
         }
         if !due_renewals.is_empty() {
-            self.renew_due(now, due_renewals, stalled);
+            self.renew_due(now, due_renewals);
         }
     }
 
@@ -202,13 +210,13 @@ impl Fleet {
     }
 
     /// The link to the server stands. `fenced`: nothing that was sent over the link before can run any more.
-    pub fn link_up(&mut self, fenced: bool) {
+    pub fn link_up(&mut self, now: Moment, fenced: bool) {
         self.link = Link::Up;
         self.outbox.clear();
         self.resend_cancels(fenced);
         self.resend_errands();
-        self.renew_all();
-        self.resend_asks();
+        self.renew_all(now);
+        self.resend_asks(fenced);
     }
 
     /// The link broke, or could not be made, for the reason `why`; these commands have no answer and get none.
@@ -245,7 +253,7 @@ impl Fleet {
         match command {
             Command::Acquire {
                 ticket,
-                extend_only: true,
+                must_hold: Some(_),
                 ..
             } => self.extend_answered(now, ticket, &answer),
             Command::Acquire { ticket, reserve, .. } => {
@@ -347,7 +355,7 @@ impl Fleet {
     /// What a caller is told that the server did not serve in time.
     fn unreachable(&self, waited: &str) -> Failure {
         match &self.link {
-            Link::Down(why) => why.clone(),
+            Link::New(why) | Link::Down(why) => why.clone(),
             Link::Up => Failure {
                 code: "REDIS_UNREACHABLE",
                 message: format!("Redis at {} did not answer {waited}", self.config.endpoint),
@@ -363,7 +371,7 @@ impl Fleet {
         for Effect { ticket, change, .. } in effects.drain(..) {
             match change {
                 Change::Granted => self.may_ask(now, ticket),
-                Change::TimedOut(key) => self.queue_timed_out(ticket, key),
+                Change::TimedOut(key) => self.queue_timed_out(now, ticket, key),
                 // Only `finish` frees a local place, so nobody else can have taken it.
                 Change::Lost(_) => {}
             }
@@ -377,14 +385,20 @@ impl Fleet {
         self.in_table(now, |table, effects| table.cancel(now, ticket, effects));
     }
 
-    fn queue_timed_out(&mut self, ticket: Ticket, key: Arc<str>) {
-        if self.asks.remove(&ticket).is_none() {
+    fn queue_timed_out(&mut self, now: Moment, ticket: Ticket, key: Arc<str>) {
+        let Some(ask) = self.asks.get(&ticket) else {
             return;
-        }
+        };
         let outcome = match &self.link {
-            Link::Up => Outcome::TimedOut(key),
+            Link::New(_) | Link::Up => Outcome::TimedOut(key),
             Link::Down(why) => Outcome::Failed(why.clone()),
         };
+        let may_have_extended = ask.may_have_extended();
         self.tell(ticket, outcome);
+        if may_have_extended {
+            self.ask_abandoned(now, ticket);
+        } else {
+            self.remove_ask(ticket);
+        }
     }
 }

@@ -77,6 +77,13 @@ impl Table {
         (same && keys.iter().all(|key| next_for(key) == Some(heir))).then_some(heir)
     }
 
+    /// Whether somebody here has `key`, or waits for it since before `waiter` does.
+    pub fn is_wanted_before(&self, key: &str, waiter: Ticket) -> bool {
+        self.slots.get(key).is_some_and(|slot| {
+            slot.holder.is_some() || slot.queue.first().is_some_and(|first| *first < waiter)
+        })
+    }
+
     /// Whether anybody waits for a key of `job`.
     pub fn is_waited_for(&self, job: Ticket) -> bool {
         let keys = self.jobs.get(&job).map(|job| &job.keys);

@@ -18,7 +18,7 @@ mod evaluate;
 mod inspect;
 mod slot;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -271,8 +271,17 @@ impl Table {
         } else if self.jobs.contains_key(&ticket) {
             self.finish(now, ticket, out);
         } else {
-            self.vacate_all(now, |holder| holder.grant == ticket && !holder.taken_again, out);
+            self.take_back(now, &HashSet::from([ticket]), out);
         }
+    }
+
+    /// Gives back the locks that these requests were granted, but for those that were taken again since.
+    pub fn take_back(&mut self, now: Moment, tickets: &HashSet<Ticket>, out: &mut Vec<Effect>) {
+        self.vacate_all(
+            now,
+            |holder| tickets.contains(&holder.grant) && !holder.taken_again,
+            out,
+        );
     }
 
     /// Takes every waiter of `client` out of its queues and says which these were. Its jobs go on.

@@ -2,12 +2,16 @@
 
 -- The next fencing token, as text, with `reserve` tokens behind it set aside. Above every token before it, and at
 -- least the server's time in microseconds, so that it rises over expiry, restarts, a lost or older counter, and a
--- clock that was set back.
+-- clock that was set back. Refuses before anything has changed where the counter has left the numbers that count
+-- without gaps.
 local function mint(fence, reserve)
   local time = redis.call('TIME')
   local token = time[1] .. string.sub('00000' .. time[2], -6)
   local last = tonumber(redis.call('GET', fence) or 0)
   if last and last >= tonumber(token) then
+    if last + reserve >= 9007199254740991 then
+      error('the counter of fencing tokens is out of range')
+    end
     token = string.format('%.0f', last + 1)
   end
   if reserve == '0' then
