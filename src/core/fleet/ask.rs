@@ -250,8 +250,8 @@ impl Fleet {
                 );
             }
             Answer::Busy(key, lapses_in) => {
-                // Unless the try whose answer was lost may still run.
-                ask.maybe_ran &= ask.settle_twice;
+                // An earlier try whose answer was lost may have taken some of the keys, and lost others since: whoever is
+                // told no in the end gives back what is left of it.
                 ask.trouble = None;
                 ask.reign_since = None;
                 ask.busy = ask.wish.keys.as_slice().get(key).cloned();
@@ -528,9 +528,6 @@ impl Fleet {
             return;
         };
         ask.extending = false;
-        if matches!(answer, Answer::Busy(..)) {
-            ask.maybe_ran &= ask.settle_twice;
-        }
         if ask.caller_gone {
             return self.let_go(now, ticket);
         }
