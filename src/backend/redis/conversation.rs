@@ -126,7 +126,11 @@ impl Conversation {
                         return failure;
                     }
                 }
-                Ok(false) if spin.again() => tokio::task::yield_now().await,
+                Ok(false) if spin.again() => {
+                    // To the other threads of the machine, who may be what is waited for, and to the other tasks.
+                    std::thread::yield_now();
+                    tokio::task::yield_now().await;
+                }
                 Ok(false) => {
                     if let Some(failure) = self.sleep().await {
                         return failure;
