@@ -279,4 +279,20 @@ onEachBackend("execute", (backend) => {
       await held.end();
     }
   });
+
+  test("a signal that throws when it is let go of keeps no lock", async () => {
+    const locks = backend.locks();
+    const throwing = {
+      aborted: false,
+      addEventListener() {},
+      removeEventListener() {
+        throw new Error("the signal's own");
+      },
+    };
+    assert.equal(await locks.execute("k", () => "ran", { signal: throwing }), "ran");
+    const { proxy: revoked, revoke } = Proxy.revocable({ aborted: false, addEventListener() {}, removeEventListener() {} }, {});
+    assert.equal(await locks.execute("l", () => (revoke(), "ran"), { signal: revoked }), "ran");
+    assert.equal(await locks.execute(["k", "l"], () => "free", { timeout: 5 }), "free");
+    await until(async () => (await locks.inspect()).length === 0, "nothing stays locked");
+  });
 });

@@ -5,6 +5,9 @@ import { onEachBackend } from "./support/backends.mjs";
 import { startScript, stopScripts } from "./support/children.mjs";
 import { nativeEntry } from "./support/product.mjs";
 
+/** How often a thread is terminated among grants: each time at another moment. */
+const ROUNDS = 8;
+
 const CLEAN = { code: 0, signal: null, errors: "" };
 
 /** Starts a worker thread with `Locks`, `input` and `parentPort`, and waits for messages from it. */
@@ -160,5 +163,49 @@ onEachBackend("worker threads", (backend) => {
     `);
     assert.deepEqual(await child.ends(30_000), CLEAN);
     assert.deepEqual(child.lines, ["exits"]);
+  });
+
+  test("a thread terminated while its waiters are being granted: what it is granted as it leaves comes free", async (t) => {
+    t.after(stopScripts);
+    const child = start(
+      `
+      const locks = new Locks(input.options);
+      for (let round = 0; round < input.rounds; round += 1) {
+        const keys = Array.from({ length: input.keys }, (_, n) => round + "/" + n);
+        await Promise.all(keys.map((key) => locks.acquire(key, { ownerId: "main" })));
+        input.wanted = keys;
+        const thread = startThread(\`
+          const locks = new Locks(input.options);
+          for (const key of input.wanted) locks.acquire(key, { ownerId: "thread", awaitQueue: true }).catch(() => {});
+          await locks.inspect("in line behind these");
+          parentPort.postMessage("waits");
+          setTimeout(() => { for (;;); }, 20); // hears of no grant
+        \`);
+        await hears(thread, "waits");
+        await new Promise((resolve) => setTimeout(resolve, 60));
+        let over = false;
+        const gone = once(thread, "exit").then(() => (over = true));
+        thread.terminate();
+        const releasing = [];
+        for (let n = 0; !over && n < keys.length; n += 1) {
+          releasing.push(locks.release(keys[n], { ownerId: "main" }));
+          if (n % 5 === 0) await new Promise(setImmediate);
+        }
+        await gone;
+        await Promise.all(releasing);
+        const end = Date.now() + 10_000;
+        let held;
+        do {
+          held = (await locks.inspect()).filter(({ ownerId }) => ownerId === "thread").length;
+          if (held > 0) await new Promise((resolve) => setTimeout(resolve, 20));
+        } while (held > 0 && Date.now() < end);
+        say("held by the dead", held);
+        await locks.releaseAll();
+      }
+    `,
+      { keys: 2_000, rounds: ROUNDS },
+    );
+    assert.deepEqual(await child.ends(60_000), CLEAN);
+    assert.deepEqual(child.lines, Array(ROUNDS).fill("held by the dead 0"));
   });
 });

@@ -1,4 +1,4 @@
-/** A TCP proxy on a free loopback port, in front of a Redis server, that can lose a reply and refuse connections. */
+/** A TCP proxy on a free loopback port, in front of a Redis server, that can lose or delay replies and refuse connections. */
 import { once } from "node:events";
 import net from "node:net";
 
@@ -10,6 +10,7 @@ export async function startProxy(port) {
   let trap;
   let refusing = false;
   let lost = 0;
+  let delayMs = 0;
 
   const server = net.createServer((client) => {
     if (refusing) return void client.destroy();
@@ -31,7 +32,7 @@ export async function startProxy(port) {
       upstream.write(request);
     });
     upstream.on("data", (reply) => {
-      if (!pair.losing) return void client.write(reply);
+      if (!pair.losing) return void (delayMs > 0 ? setTimeout(() => client.write(reply), delayMs) : client.write(reply));
       // The server has done what it was asked, and the caller will never hear of it.
       lost += 1;
       end();
@@ -60,6 +61,10 @@ export async function startProxy(port) {
     },
     accept() {
       refusing = false;
+    },
+    /** Every reply from now on comes this much later. */
+    delayReplies(ms) {
+      delayMs = ms;
     },
     async stop() {
       cut();
