@@ -26,8 +26,8 @@ pub(super) const PASS_MAX: Duration = Duration::from_millis(50);
 /// For how long the jobs of one process may follow each other on a key before other processes get a chance.
 const REIGN_MAX: Duration = Duration::from_secs(1);
 
-/// How long that chance lasts. Processes ask at least once a second unless told otherwise, at times of their own: one
-/// that waits for 5 s misses all of its chances in one of ten cases or fewer, and the key idles a fifth of the time.
+/// How long that chance lasts. Processes ask at least once a second unless told otherwise, at times of their own, so one
+/// that waits for 5 s may still miss all of its chances, if rarely. The key idles a fifth of the time.
 const GAP: Duration = Duration::from_millis(250);
 
 impl Fleet {
