@@ -256,9 +256,9 @@ describe("options with a Redis server", () => {
       await load("second", { migrationOnly: true });
       await load("third");
       await load("fourth");
-      say("loaded");
       const alive = setInterval(() => {}, 1_000);
       process.on("SIGUSR2", () => clearInterval(alive));
+      say("loaded");
       `,
       { input: { providerEntry, url: server.url } },
     );

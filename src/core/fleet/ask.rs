@@ -4,17 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::lease::Grant;
-use super::{Answer, Command, Fleet, Lease, Link, Timer};
+use super::{Answer, Command, Fleet, Lease, Timer};
 use crate::core::key::KeySet;
 use crate::core::moment::Moment;
 use crate::core::outcome::{Failure, Outcome};
 use crate::core::owner::Owner;
 use crate::core::table::{Claim, Patience};
 use crate::core::ticket::Ticket;
-
-/// A request that could not wait for as long as this and got no answer timed out; for a longer one the server is out of
-/// reach.
-const TELLING_WAIT: Duration = Duration::from_millis(250);
 
 /// What a request wants.
 #[derive(Clone, Debug)]
@@ -35,7 +31,7 @@ impl Wish {
         self.claim == Claim::Job
     }
 
-    fn owner(&self, ticket: Ticket) -> Owner {
+    pub(super) fn owner(&self, ticket: Ticket) -> Owner {
         match &self.claim {
             Claim::Job => Owner::Job(ticket),
             Claim::Lock { owner, .. } => owner.clone(),
@@ -53,7 +49,7 @@ impl Wish {
 
 /// Where an ask stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     /// In the local queue: it may not ask yet.
     Queued,
     /// Its command is on the way, and so is the answer.
@@ -69,32 +65,32 @@ enum Phase {
 /// One request on its way to a lock.
 #[derive(Debug)]
 pub(super) struct Ask {
-    pub wish: Wish,
+    pub(super) wish: Wish,
     /// It has a place in the local table, which it must give up in the end.
-    has_place: bool,
-    phase: Phase,
+    pub(super) has_place: bool,
+    pub(super) phase: Phase,
     /// Nobody waits for its outcome any more.
-    pub caller_gone: bool,
+    pub(super) caller_gone: bool,
     /// A try of it was sent and its answer will never come: the server may have granted it.
-    maybe_ran: bool,
+    pub(super) maybe_ran: bool,
     /// Commands of a broken link may still run after those of the new one: settle twice.
-    settle_twice: bool,
+    pub(super) settle_twice: bool,
     /// A try to extend is on the way; the ask itself is held back until that is answered.
-    extending: bool,
+    pub(super) extending: bool,
     /// It may ask as soon as nothing holds it back.
-    held_back: bool,
+    pub(super) held_back: bool,
     /// How often the server said "not now" in a row.
-    tries: u32,
+    pub(super) tries: u32,
     /// The key that it said so for.
-    busy: Option<Arc<str>>,
+    pub(super) busy: Option<Arc<str>>,
     /// Or the trouble that it had.
-    trouble: Option<Failure>,
+    pub(super) trouble: Option<Failure>,
     /// Since when jobs of this process have followed each other on these keys, if this one does.
-    reign_since: Option<Moment>,
+    pub(super) reign_since: Option<Moment>,
     /// Since when its patience counts.
-    armed_at: Option<Moment>,
-    again_at: Option<Moment>,
-    ends_at: Option<Moment>,
+    pub(super) armed_at: Option<Moment>,
+    pub(super) again_at: Option<Moment>,
+    pub(super) ends_at: Option<Moment>,
 }
 
 impl Ask {
@@ -194,35 +190,6 @@ impl Fleet {
         self.send(command);
     }
 
-    /// The owner that waits may be the holder already: then its lock is to be extended, past the local queue, whose
-    /// first cannot have the key before this owner releases it. Keys that nobody before it waits for may be free.
-    pub(super) fn try_to_extend(&mut self, ticket: Ticket) {
-        let up = self.is_up();
-        let Some(ask) = self.asks.get(&ticket) else {
-            return;
-        };
-        let may_extend = match &ask.wish.claim {
-            Claim::Lock {
-                owner: Owner::Named(_),
-                ..
-            } => true,
-            Claim::Lock {
-                owner: Owner::Anyone, ..
-            } => self.config.ownerless_open,
-            _ => false,
-        };
-        if !may_extend || ask.extending || !up {
-            return;
-        }
-        let is_wanted = |key: &Arc<str>| self.table.is_wanted_before(key, ticket);
-        let must_hold = ask.wish.keys.iter().map(is_wanted).collect();
-        let command = acquire(ticket, &ask.wish, Some(must_hold), 0);
-        if let Some(ask) = self.asks.get_mut(&ticket) {
-            ask.extending = true;
-        }
-        self.send(command);
-    }
-
     pub(super) fn acquire_answered(
         &mut self,
         now: Moment,
@@ -313,21 +280,6 @@ impl Fleet {
         }
     }
 
-    /// A lock was granted to a caller that never heard of it: what this attempt took is given back.
-    pub fn take_back(&mut self, ticket: Ticket, keys: KeySet, owner: Owner) {
-        let claim = Claim::Lock { owner, expire: None };
-        let wish = Wish {
-            keys,
-            claim,
-            lease: Duration::ZERO,
-            patience: Patience::Refuse,
-        };
-        let mut ask = Ask::new(wish, false);
-        ask.caller_gone = true;
-        self.asks.insert(ticket, ask);
-        self.start_cancel(ticket);
-    }
-
     fn busy(&mut self, now: Moment, ticket: Ticket, lapses_in: Option<Duration>) {
         let Some(ask) = self.asks.get(&ticket) else {
             return;
@@ -353,7 +305,7 @@ impl Fleet {
     }
 
     /// Asks again after a pause, or when the blocking lock lapses, whichever comes first.
-    fn wait(&mut self, now: Moment, ticket: Ticket, lapses_in: Option<Duration>) {
+    pub(super) fn wait(&mut self, now: Moment, ticket: Ticket, lapses_in: Option<Duration>) {
         let Some(ask) = self.asks.get_mut(&ticket) else {
             return;
         };
@@ -399,167 +351,8 @@ impl Fleet {
         waiting.drain(..).for_each(|ticket| self.send_ask(ticket));
     }
 
-    /// The ask's patience ends.
-    pub(super) fn ask_ends(&mut self, now: Moment, ticket: Ticket) {
-        let Some(ask) = self.asks.get(&ticket) else { return };
-        if ask.caller_gone {
-            return;
-        }
-        // Too short a wait says nothing about the server.
-        let says_nothing = ask.armed_at.is_some_and(|at| now.since(at) < TELLING_WAIT);
-        let first_key = ask.wish.keys.iter().next().filter(|_| says_nothing);
-        let outcome = match (&ask.trouble, &ask.busy.as_ref().or(first_key), &self.link) {
-            (_, _, Link::Down(why)) => Outcome::Failed(why.clone()),
-            (Some(trouble), ..) => Outcome::Failed(trouble.clone()),
-            (None, Some(key), _) => Outcome::TimedOut(Arc::clone(key)),
-            (None, None, _) => Outcome::Failed(self.unreachable("in time")),
-        };
-        self.tell(ticket, outcome);
-        self.ask_abandoned(now, ticket);
-    }
-
-    /// Nobody waits for `ticket` any more.
-    pub(super) fn ask_abandoned(&mut self, now: Moment, ticket: Ticket) {
-        let Some(ask) = self.asks.get_mut(&ticket) else {
-            return;
-        };
-        ask.caller_gone = true;
-        if ask.may_have_extended() {
-            return self.abandon_extending(now, ticket);
-        }
-        match ask.phase {
-            // Its answer will tell whether there is something to give back.
-            Phase::Sent | Phase::Cancelling => {}
-            Phase::Waiting if ask.maybe_ran => self.start_cancel(ticket),
-            Phase::Stuck if ask.maybe_ran => {}
-            Phase::Queued | Phase::Waiting | Phase::Stuck => self.forget(now, ticket),
-        }
-    }
-
-    /// What the try to extend does is not wanted any more. The ask leaves the queue and stays until that is undone.
-    fn abandon_extending(&mut self, now: Moment, ticket: Ticket) {
-        let Some(ask) = self.asks.get_mut(&ticket) else {
-            return;
-        };
-        let is_on_its_way = ask.extending;
-        ask.phase = if is_on_its_way { Phase::Sent } else { Phase::Stuck };
-        ask.maybe_ran = true;
-        if std::mem::take(&mut ask.has_place) {
-            self.leave_table(now, ticket);
-        }
-        if !is_on_its_way {
-            self.start_cancel(ticket);
-        }
-    }
-
-    /// The same where the last try has been answered, but an earlier one may not have been.
-    fn let_go(&mut self, now: Moment, ticket: Ticket) {
-        let Some(ask) = self.asks.get_mut(&ticket) else {
-            return;
-        };
-        ask.caller_gone = true;
-        if ask.maybe_ran {
-            self.start_cancel(ticket);
-        } else {
-            self.forget(now, ticket);
-        }
-    }
-
-    fn start_cancel(&mut self, ticket: Ticket) {
-        let up = self.is_up();
-        let Some(ask) = self.asks.get_mut(&ticket) else {
-            return;
-        };
-        ask.maybe_ran = true;
-        ask.phase = if up { Phase::Cancelling } else { Phase::Stuck };
-        let command = Command::Cancel {
-            ticket,
-            keys: ask.wish.keys.clone(),
-            owner: ask.wish.owner(ticket),
-        };
-        self.send(command);
-    }
-
-    pub(super) fn cancel_answered(&mut self, now: Moment, ticket: Ticket, answer: Answer) {
-        let Some(ask) = self.asks.get_mut(&ticket) else {
-            return;
-        };
-        let again_after = match answer {
-            Answer::Error(error) if error.passing => Some(self.config.backoff.longest),
-            _ if std::mem::take(&mut ask.settle_twice) => Some(self.config.command_timeout),
-            _ => None,
-        };
-        match again_after {
-            Some(pause) => {
-                let at = now.after(pause);
-                ask.again_at = Some(at);
-                self.timers.insert((at, Timer::AskAgain(ticket)));
-            }
-            None => self.forget(now, ticket),
-        }
-    }
-
-    /// After the link has come back: settles what nobody waits for.
-    pub(super) fn resend_cancels(&mut self, fenced: bool) {
-        for ticket in self.tickets_where(|ask| ask.caller_gone) {
-            if let Some(ask) = self.asks.get_mut(&ticket) {
-                ask.settle_twice = !fenced;
-            }
-            self.start_cancel(ticket);
-        }
-    }
-
-    /// After the link has come back: asks for what somebody waits for, and whether those who hold keys already may have
-    /// more.
-    pub(super) fn resend_asks(&mut self, fenced: bool) {
-        for ticket in self.tickets_where(|ask| ask.phase == Phase::Stuck && !ask.caller_gone) {
-            if let Some(ask) = self.asks.get_mut(&ticket) {
-                ask.settle_twice |= ask.maybe_ran && !fenced;
-            }
-            self.send_ask(ticket);
-        }
-        for ticket in self.tickets_where(|ask| ask.phase == Phase::Queued && !ask.caller_gone) {
-            self.try_to_extend(ticket);
-        }
-    }
-
-    pub(super) fn extend_answered(&mut self, now: Moment, ticket: Ticket, answer: &Answer) {
-        let Some(ask) = self.asks.get_mut(&ticket) else {
-            return;
-        };
-        ask.extending = false;
-        if ask.caller_gone {
-            return self.let_go(now, ticket);
-        }
-        match (answer, &ask.wish.claim) {
-            (Answer::Granted(token), Claim::Lock { owner, .. }) => {
-                let (token, keys, owner) = (*token, ask.wish.keys.clone(), owner.clone());
-                self.tell(ticket, Outcome::Acquired { token, keys, owner });
-                self.forget(now, ticket);
-            }
-            _ if ask.held_back => self.send_ask(ticket),
-            (Answer::Error(_), _) => {
-                let at = now.after(self.config.backoff.longest);
-                ask.again_at = Some(at);
-                self.timers.insert((at, Timer::AskAgain(ticket)));
-            }
-            _ => {}
-        }
-    }
-
-    /// `owner` got a lock: others of the same name that wait here may now hold what they lack.
-    fn look_at_same_owner(&mut self, owner: &Owner) {
-        if matches!(owner, Owner::Anyone) && !self.config.ownerless_open {
-            return;
-        }
-        let same = |claim: &Claim| matches!(claim, Claim::Lock { owner: other, .. } if other == owner);
-        for ticket in self.tickets_where(|ask| ask.phase == Phase::Queued && same(&ask.wish.claim)) {
-            self.try_to_extend(ticket);
-        }
-    }
-
     /// The end of an ask: its timers, its record and its local place.
-    fn forget(&mut self, now: Moment, ticket: Ticket) {
+    pub(super) fn forget(&mut self, now: Moment, ticket: Ticket) {
         if self.remove_ask(ticket).is_some_and(|ask| ask.has_place) {
             self.leave_table(now, ticket);
         }
@@ -574,7 +367,7 @@ impl Fleet {
         Some(ask)
     }
 
-    fn clear_again(&mut self, ticket: Ticket) {
+    pub(super) fn clear_again(&mut self, ticket: Ticket) {
         let at = self.asks.get_mut(&ticket).and_then(|ask| ask.again_at.take());
         if let Some(at) = at {
             self.timers.remove(&(at, Timer::AskAgain(ticket)));
@@ -582,7 +375,7 @@ impl Fleet {
     }
 
     /// In ticket order: who came first asks first.
-    fn tickets_where(&self, condition: impl Fn(&Ask) -> bool) -> Vec<Ticket> {
+    pub(super) fn tickets_where(&self, condition: impl Fn(&Ask) -> bool) -> Vec<Ticket> {
         let mut tickets: Vec<Ticket> = self
             .asks
             .iter()
@@ -594,7 +387,7 @@ impl Fleet {
     }
 }
 
-fn acquire(ticket: Ticket, wish: &Wish, must_hold: Option<Vec<bool>>, reserve: u32) -> Command {
+pub(super) fn acquire(ticket: Ticket, wish: &Wish, must_hold: Option<Vec<bool>>, reserve: u32) -> Command {
     Command::Acquire {
         ticket,
         keys: wish.keys.clone(),

@@ -20,7 +20,9 @@ mod ask;
 mod cohort;
 mod command;
 mod errand;
+mod extend;
 mod lease;
+mod settle;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;

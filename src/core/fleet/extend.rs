@@ -1,0 +1,77 @@
+//! An owner that holds keys already and asks again: past the local queue, where that is right.
+
+use std::sync::Arc;
+
+use super::ask::{Phase, acquire};
+use super::{Answer, Fleet, Timer};
+use crate::core::moment::Moment;
+use crate::core::outcome::Outcome;
+use crate::core::owner::Owner;
+use crate::core::table::Claim;
+use crate::core::ticket::Ticket;
+
+impl Fleet {
+    /// The owner that waits may be the holder already: then its lock is to be extended, past the local queue, whose
+    /// first cannot have the key before this owner releases it. Keys that nobody before it waits for may be free.
+    pub(super) fn try_to_extend(&mut self, ticket: Ticket) {
+        let up = self.is_up();
+        let Some(ask) = self.asks.get(&ticket) else {
+            return;
+        };
+        let may_extend = match &ask.wish.claim {
+            Claim::Lock {
+                owner: Owner::Named(_),
+                ..
+            } => true,
+            Claim::Lock {
+                owner: Owner::Anyone, ..
+            } => self.config.ownerless_open,
+            _ => false,
+        };
+        if !may_extend || ask.extending || !up {
+            return;
+        }
+        let is_wanted = |key: &Arc<str>| self.table.is_wanted_before(key, ticket);
+        let must_hold = ask.wish.keys.iter().map(is_wanted).collect();
+        let command = acquire(ticket, &ask.wish, Some(must_hold), 0);
+        if let Some(ask) = self.asks.get_mut(&ticket) {
+            ask.extending = true;
+        }
+        self.send(command);
+    }
+
+    pub(super) fn extend_answered(&mut self, now: Moment, ticket: Ticket, answer: &Answer) {
+        let Some(ask) = self.asks.get_mut(&ticket) else {
+            return;
+        };
+        ask.extending = false;
+        if ask.caller_gone {
+            return self.let_go(now, ticket);
+        }
+        match (answer, &ask.wish.claim) {
+            (Answer::Granted(token), Claim::Lock { owner, .. }) => {
+                let (token, keys, owner) = (*token, ask.wish.keys.clone(), owner.clone());
+                self.tell(ticket, Outcome::Acquired { token, keys, owner });
+                self.forget(now, ticket);
+            }
+            _ if ask.held_back => self.send_ask(ticket),
+            (Answer::Error(_), _) => {
+                let at = now.after(self.config.backoff.longest);
+                ask.again_at = Some(at);
+                self.timers.insert((at, Timer::AskAgain(ticket)));
+            }
+            _ => {}
+        }
+    }
+
+    /// `owner` got a lock: others of the same name that wait here may now hold what they lack.
+    pub(super) fn look_at_same_owner(&mut self, owner: &Owner) {
+        if matches!(owner, Owner::Anyone) && !self.config.ownerless_open {
+            return;
+        }
+        let same = |claim: &Claim| matches!(claim, Claim::Lock { owner: other, .. } if other == owner);
+        for ticket in self.tickets_where(|ask| ask.phase == Phase::Queued && same(&ask.wish.claim)) {
+            self.try_to_extend(ticket);
+        }
+    }
+}
