@@ -170,9 +170,9 @@ onEachBackend("the end of a process", (backend) => {
         gc();
         await new Promise((resolve) => setTimeout(resolve, 10));
       }
-      say("collected");
       const alive = setInterval(gc, 50);
       process.on("SIGUSR2", () => clearInterval(alive));
+      say("collected");
       `,
       { nodeArgs: ["--expose-gc"] },
     );
