@@ -86,7 +86,7 @@ describe("reaching a server", () => {
     const ours = async () => (await foreignConnections(admin)).find((line) => / name=again /.test(line));
     await locks.execute("k", isHeld(6));
     const before = await ours();
-    await admin.client("KILL", "TYPE", "normal", "SKIPME", "yes");
+    await admin.client("KILL", "SKIPME", "yes");
     await until(() => locks.execute("k", isHeld(6)).catch(() => undefined), "it is back");
     const after = await ours();
     assert.notEqual(after.match(/id=\d+/)[0], before.match(/id=\d+/)[0]);

@@ -259,7 +259,7 @@ describe("Redis refuses", () => {
     const locks = open(server);
     await locks.execute("k", () => {});
     await admin.config("SET", "requirepass", "new");
-    await admin.client("KILL", "TYPE", "normal", "SKIPME", "yes");
+    await admin.client("KILL", "SKIPME", "yes");
     await refusedWithin(locks.acquire("k", { ownerId: "me" }), COMMAND_TIMEOUT_MS, "acquire", REDIS_FAILURE);
     await assert.rejects(locks.acquire("k", { ownerId: "me" }), (error) => /NOAUTH|[Aa]uth/.test(error.message));
     await refusedWithin(locks.execute("k", () => assert.fail("ran"), { timeout: 1 }), 1_000, "execute", REDIS_FAILURE);
@@ -302,7 +302,7 @@ describe("Redis refuses", () => {
     const end = performance.now() + LOAD_MS;
     const cut = async () => {
       while (performance.now() < end) {
-        await admin.client("KILL", "TYPE", "normal", "SKIPME", "yes");
+        await admin.client("KILL", "SKIPME", "yes");
         await new Promise((resolve) => setTimeout(resolve, Math.random() * 60));
       }
     };

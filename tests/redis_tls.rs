@@ -105,7 +105,7 @@ async fn open(url: &str, tls: TlsOverrides) -> Result<(Stream, Parser, Establish
     let settings = RedisSettings::resolve(Some(url), overrides).unwrap();
     let mut stream = connect(&settings).await?;
     let mut parser = Parser::new();
-    let established = handshake(&mut stream, &mut parser, &settings, None).await?;
+    let established = handshake(&mut stream, &mut parser, &settings, None, None).await?;
     Ok((stream, parser, established))
 }
 
@@ -261,7 +261,7 @@ async fn a_port_without_tls_and_a_port_with_it_are_told_apart() {
     let server = tls_server("server", &[]);
     let settings = RedisSettings::resolve(Some(&server.url()), RedisOverrides::default()).unwrap();
     let mut stream = connect(&settings).await.unwrap();
-    let error = handshake(&mut stream, &mut Parser::new(), &settings, None)
+    let error = handshake(&mut stream, &mut Parser::new(), &settings, None, None)
         .await
         .unwrap_err();
     assert!(

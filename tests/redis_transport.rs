@@ -11,72 +11,12 @@ use std::net::TcpListener;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use medusa_locking_native::backend::redis::handshake::{Established, ServerSideId, handshake};
-use medusa_locking_native::backend::redis::resp::{Parser, Reply, encode_command};
-use medusa_locking_native::backend::redis::settings::{RedisOverrides, RedisSettings};
-use medusa_locking_native::backend::redis::stream::{ConnectError, ConnectErrorKind, Stream, connect};
+use medusa_locking_native::backend::redis::handshake::{Established, ServerSideId};
+use medusa_locking_native::backend::redis::resp::Reply;
+use medusa_locking_native::backend::redis::stream::{ConnectError, ConnectErrorKind};
 use support::RedisServer;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::timeout;
-
-/// How long a server may take to answer or to close; far more than it needs.
-const REPLY_WITHIN: Duration = Duration::from_secs(10);
-
-/// A connection past its handshake.
-#[derive(Debug)]
-struct Connection {
-    stream: Stream,
-    parser: Parser,
-    established: Established,
-}
-
-impl Connection {
-    async fn open(url: &str) -> Result<Self, ConnectError> {
-        Self::open_after(url, None).await
-    }
-
-    async fn open_after(url: &str, previous: Option<&ServerSideId>) -> Result<Self, ConnectError> {
-        let settings = RedisSettings::resolve(Some(url), RedisOverrides::default()).unwrap();
-        let mut stream = connect(&settings).await?;
-        let mut parser = Parser::new();
-        let established = handshake(&mut stream, &mut parser, &settings, previous).await?;
-        Ok(Self {
-            stream,
-            parser,
-            established,
-        })
-    }
-
-    async fn command(&mut self, parts: &[&str]) -> Reply {
-        let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
-        let mut bytes = Vec::new();
-        encode_command(&mut bytes, &parts);
-        self.stream.write_all(&bytes).await.unwrap();
-        self.stream.flush().await.unwrap();
-        self.reply().await.unwrap()
-    }
-
-    /// The next reply; `None`: the server has closed the connection.
-    async fn reply(&mut self) -> Option<Reply> {
-        let mut buffer = [0; 512];
-        loop {
-            if let Some(reply) = self.parser.next().unwrap() {
-                return Some(reply);
-            }
-            match timeout(REPLY_WITHIN, self.stream.read(&mut buffer))
-                .await
-                .unwrap()
-            {
-                Ok(0) | Err(_) => return None,
-                Ok(count) => self.parser.feed(&buffer[..count]),
-            }
-        }
-    }
-
-    fn id(&self) -> &ServerSideId {
-        self.established.own.as_ref().unwrap()
-    }
-}
+use support::connection::Connection;
+use tokio::io::AsyncWriteExt;
 
 async fn refused(url: &str) -> ConnectError {
     let error = Connection::open(url).await.unwrap_err();
@@ -204,11 +144,16 @@ async fn a_user_who_may_do_little_may_still_lock() {
         RedisServer::start_with(&["--user", "app", "on", ">pass", "~*", "&*", "+@scripting", "+get"]);
     let url = format!("redis://app:pass@127.0.0.1:{}", server.port());
     let someone = Connection::open(&server.url()).await.unwrap();
-    let mut connection = Connection::open_after(&url, Some(someone.id())).await.unwrap();
+    let mut connection = Connection::open_with(&url, Some(someone.id()), Some("inbox"))
+        .await
+        .unwrap();
     let expected = Established {
         own: None,
         fenced_previous: false,
         password_unneeded: false,
+        is_resp3: true,
+        has_inbox: false,
+        early: Vec::new(),
     };
     assert_eq!(connection.established, expected);
     assert_eq!(

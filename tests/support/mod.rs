@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test crate uses its own part of this")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+pub mod connection;
+
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};

@@ -1,4 +1,4 @@
-//! One connection in use: commands out, answers in, in order.
+//! One connection in use: commands out, answers and messages in, in order.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -12,14 +12,16 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::sleep;
 
+use super::inbox::{self, Notice};
 use super::member::Shared;
+use super::replies;
 use super::resp::{Parser, Reply};
 use super::scripts::Known;
 use super::server_error::{explain, is_unknown_script, wants_reconnect};
 use super::spin::Spin;
 use super::stream::Stream;
 use crate::clock;
-use crate::core::fleet::{Answer, Sent};
+use crate::core::fleet::{Answer, Command, Push, Sent};
 use crate::core::moment::Moment;
 use crate::core::outcome::Failure;
 
@@ -49,9 +51,21 @@ struct Flight {
     tries: u32,
 }
 
+/// What the server said.
+#[derive(Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "most of what is heard are answers")]
+enum Heard {
+    /// To a command.
+    Answer(Sent, Answer),
+    /// Of its own accord.
+    Push(Push),
+}
+
 /// See the module's description.
 pub struct Conversation {
     shared: Arc<Shared>,
+    /// The member's inbox, if its messages arrive here.
+    inbox: Option<String>,
     stream: Stream,
     parser: Parser,
     flights: VecDeque<Flight>,
@@ -61,7 +75,7 @@ pub struct Conversation {
     input: Box<[u8]>,
     /// Reused from turn to turn.
     fresh: Vec<Sent>,
-    answers: Vec<(Sent, Answer)>,
+    heard: Vec<Heard>,
     was_answered: bool,
     /// The server said something after which another connection is better.
     leave: Option<Failure>,
@@ -70,9 +84,10 @@ pub struct Conversation {
 }
 
 impl Conversation {
-    /// On a connection that has been introduced.
-    pub fn new(shared: Arc<Shared>, stream: Stream, parser: Parser) -> Self {
+    /// On a connection that has been introduced, and that is subscribed to the inbox if it has one.
+    pub fn new(shared: Arc<Shared>, stream: Stream, parser: Parser, has_inbox: bool) -> Self {
         Conversation {
+            inbox: has_inbox.then(|| shared.inbox.clone()),
             shared,
             stream,
             parser,
@@ -82,7 +97,7 @@ impl Conversation {
             written: 0,
             input: vec![0; READ_BYTES].into_boxed_slice(),
             fresh: Vec::new(),
-            answers: Vec::new(),
+            heard: Vec::new(),
             was_answered: false,
             leave: None,
             is_left: false,
@@ -94,7 +109,7 @@ impl Conversation {
         let why = self.talk().await;
         let was_useful = self.was_answered && !self.is_left;
         self.shared.awake.store(false, Ordering::SeqCst);
-        // Answers that arrived together with the end still count.
+        // What arrived together with the end still counts.
         self.hand_over();
         let unanswered = self.flights.into_iter().map(|flight| flight.sent).collect();
         Broken {
@@ -106,6 +121,11 @@ impl Conversation {
 
     async fn talk(&mut self) -> Failure {
         let mut spin = Spin::new();
+        // Messages may have come together with the last reply of the handshake.
+        if let Err(failure) = self.read_replies() {
+            return failure;
+        }
+        self.hand_over();
         loop {
             self.shared.awake.store(true, Ordering::SeqCst);
             if self.shared.work.swap(false, Ordering::SeqCst) {
@@ -184,14 +204,18 @@ impl Conversation {
         is_overdue.then(|| self.unreachable(&format!("did not answer within {} s", timeout.as_secs_f64())))
     }
 
+    fn write(&mut self, command: &Command) {
+        self.shared
+            .scripts
+            .encode(&mut self.out, command, &mut self.known, self.inbox.as_deref());
+    }
+
     /// Takes what callers and timers want sent.
     fn take_outbox(&mut self) {
         let mut fresh = std::mem::take(&mut self.fresh);
         self.shared.take_outbox(&mut fresh);
         for sent in fresh.drain(..) {
-            self.shared
-                .scripts
-                .encode(&mut self.out, &sent.command, &mut self.known);
+            self.write(&sent.command);
             self.flights.push_back(Flight { sent, tries: 1 });
         }
         self.fresh = fresh;
@@ -243,11 +267,18 @@ impl Conversation {
         }
     }
 
-    /// Turns what has arrived into answers.
+    /// Turns what has arrived into answers and messages.
     fn read_replies(&mut self) -> Result<(), Failure> {
         loop {
             let reply = match self.parser.next() {
-                Ok(Some(Reply::Push(_))) => continue,
+                Ok(Some(Reply::Push(parts))) => {
+                    if let Some(channel) = &self.inbox
+                        && let Notice::Message(push) = inbox::read(&parts, channel)
+                    {
+                        self.heard.push(Heard::Push(push));
+                    }
+                    continue;
+                }
                 Ok(Some(reply)) => reply,
                 Ok(None) => return Ok(()),
                 Err(error) => {
@@ -269,10 +300,11 @@ impl Conversation {
                         self.leave = Some(explained.failure.clone());
                         self.is_left = true;
                     }
-                    self.answers.push((flight.sent, Answer::Error(explained)));
+                    self.heard
+                        .push(Heard::Answer(flight.sent, Answer::Error(explained)));
                 }
-                reply => match self.shared.scripts.decode(&flight.sent.command, reply) {
-                    Ok(answer) => self.answers.push((flight.sent, answer)),
+                reply => match replies::decode(self.shared.scripts.names(), &flight.sent.command, reply) {
+                    Ok(answer) => self.heard.push(Heard::Answer(flight.sent, answer)),
                     Err(unexpected) => {
                         // Whether it ran is anybody's guess.
                         self.flights.push_front(flight);
@@ -296,16 +328,14 @@ impl Conversation {
         if flight.tries == 1 {
             self.known = Known::default();
         }
-        self.shared
-            .scripts
-            .encode(&mut self.out, &sent.command, &mut self.known);
+        self.write(&sent.command);
         self.flights.push_back(Flight {
             sent,
             tries: flight.tries + 1,
         });
     }
 
-    /// Hands the answers over. Some: the connection is to be left.
+    /// Hands over what was heard. Some: the connection is to be left.
     fn after_io(&mut self) -> Option<Failure> {
         self.hand_over();
         if let Some(failure) = self.leave.take() {
@@ -315,13 +345,16 @@ impl Conversation {
     }
 
     fn hand_over(&mut self) {
-        if self.answers.is_empty() {
+        if self.heard.is_empty() {
             return;
         }
-        let answers = &mut self.answers;
+        let heard = &mut self.heard;
         self.shared.turn(|fleet, now| {
-            for (sent, answer) in answers.drain(..) {
-                fleet.answered(now, sent, answer);
+            for each in heard.drain(..) {
+                match each {
+                    Heard::Answer(sent, answer) => fleet.answered(now, sent, answer),
+                    Heard::Push(push) => fleet.pushed(now, push),
+                }
             }
         });
     }
@@ -342,3 +375,7 @@ impl Conversation {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "conversation_tests.rs"]
+mod tests;

@@ -1,18 +1,21 @@
 //! What is said on a new connection before any command of ours: who we are, which database, and that the connection
-//! before it is over.
+//! before it is over. Then, that messages to our inbox are to come here.
 //!
-//! All of it is one write and one read. Only what the locks' correctness rests on can fail the handshake: the user, the
-//! database, and a server that serves. A name, the server's view of us and the fence are taken where the server's ACL
-//! and version allow.
+//! Each of the two is one write and one read. The inbox comes second because only a connection that speaks RESP3 can
+//! have one and still be used for commands, and whether it does is among the answers to the first. Only what the locks'
+//! correctness rests on can fail the handshake: the user, the database, and a server that serves. A name, the server's
+//! view of us, the fence and the inbox are taken where the server's ACL and version allow.
 
 use std::io;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
+use super::inbox::{self, Notice};
 use super::resp::{CommandWriter, Parser, Reply};
 use super::settings::RedisSettings;
 use super::stream::{ConnectError, ConnectErrorKind, Stream, is_tls_error};
+use crate::core::fleet::Push;
 
 /// How `CLIENT LIST` names this library (Redis 7.2).
 const LIBRARY_NAME: &str = env!("CARGO_PKG_NAME");
@@ -40,18 +43,29 @@ pub struct Established {
     pub fenced_previous: bool,
     /// A password is set here and none there, which is worth a warning and no more.
     pub password_unneeded: bool,
+    /// Replies come in RESP3. False: the server (before 6), or something in between, speaks RESP2 alone.
+    pub is_resp3: bool,
+    /// Messages to the inbox come on this connection. False: none was wanted, the connection speaks RESP2, or the
+    /// server's ACL denies the channel.
+    pub has_inbox: bool,
+    /// The messages that came while the rest was still being said, in order.
+    pub early: Vec<Push>,
 }
 
 /// What a command of the handshake is for.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Purpose {
     Authenticate,
+    /// `HELLO 3`, which no ACL can deny.
+    SpeakResp3,
     /// Close the previous connection.
     Fence,
     SelectDatabase,
     /// Answers nothing that we need.
     Describe,
     LearnOwnId,
+    /// `SUBSCRIBE`. Done, it is answered by a push, which is no reply.
+    Subscribe,
     /// `PING`, which unlike all of the above a server refuses while it is loading.
     CheckService,
 }
@@ -60,6 +74,9 @@ enum Purpose {
 ///
 /// `previous` is the last connection if it broke with commands unanswered. The server may not have read them yet, and
 /// would run them whenever it does, even after what this connection sends: it is told to close that connection first.
+///
+/// `inbox` is the channel whose messages are to come on this connection. What comes after the last reply stays in the
+/// parser.
 ///
 /// # Errors
 ///
@@ -70,13 +87,16 @@ pub async fn handshake(
     parser: &mut Parser,
     settings: &RedisSettings,
     previous: Option<&ServerSideId>,
+    inbox: Option<&str>,
 ) -> Result<Established, ConnectError> {
-    match timeout(
-        settings.command_timeout,
-        converse(stream, parser, settings, previous),
-    )
-    .await
-    {
+    let talk = Talk {
+        stream,
+        parser,
+        settings,
+        inbox,
+        established: Established::new(previous.is_none()),
+    };
+    match timeout(settings.command_timeout, talk.through(previous)).await {
         Ok(outcome) => outcome,
         Err(_) => {
             let problem = format!("no answer within {} ms", settings.command_timeout.as_millis());
@@ -85,56 +105,85 @@ pub async fn handshake(
     }
 }
 
-async fn converse(
-    stream: &mut Stream,
-    parser: &mut Parser,
-    settings: &RedisSettings,
-    previous: Option<&ServerSideId>,
-) -> Result<Established, ConnectError> {
-    let said = Introduction::write(settings, previous);
-    // A server that turns us away says so and closes, so its words may be there to read though writing has failed.
-    let written = send(stream, &said.bytes).await;
-    let mut established = Established {
-        own: None,
-        fenced_previous: previous.is_none(),
-        password_unneeded: false,
-    };
-    for purpose in said.purposes {
-        let reply = match receive(stream, parser, settings).await {
-            Ok(reply) => reply,
-            Err(error) if error.kind == ConnectErrorKind::Io => {
-                return Err(written.err().map_or(error, |error| broken(settings, &error)));
-            }
-            Err(error) => return Err(error),
-        };
-        established.hear(purpose, reply, settings)?;
+/// A handshake under way.
+struct Talk<'t> {
+    stream: &'t mut Stream,
+    parser: &'t mut Parser,
+    settings: &'t RedisSettings,
+    inbox: Option<&'t str>,
+    established: Established,
+}
+
+impl Talk<'_> {
+    async fn through(mut self, previous: Option<&ServerSideId>) -> Result<Established, ConnectError> {
+        self.say(Introduction::write(self.settings, previous)).await?;
+        if let (true, Some(channel)) = (self.established.is_resp3, self.inbox) {
+            self.say(Introduction::subscribe(channel)).await?;
+        }
+        Ok(self.established)
     }
-    Ok(established)
-}
 
-async fn send(stream: &mut Stream, bytes: &[u8]) -> io::Result<()> {
-    stream.write_all(bytes).await?;
-    stream.flush().await
-}
+    async fn say(&mut self, said: Introduction) -> Result<(), ConnectError> {
+        // A server that turns us away says so and closes, so its words may be there to read though writing has failed.
+        let written = self.send(&said.bytes).await;
+        for purpose in said.purposes {
+            match self.receive(purpose).await {
+                Ok(Some(reply)) => self.established.hear(purpose, reply, self.settings)?,
+                Ok(None) => {}
+                Err(error) if error.kind == ConnectErrorKind::Io => {
+                    return Err(written.err().map_or(error, |error| broken(self.settings, &error)));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
 
-async fn receive(
-    stream: &mut Stream,
-    parser: &mut Parser,
-    settings: &RedisSettings,
-) -> Result<Reply, ConnectError> {
-    let mut buffer = [0; 2048];
-    loop {
-        match parser.next() {
-            Ok(None) => {}
-            Ok(Some(Reply::Push(_))) => continue,
-            Ok(Some(reply)) => return Ok(reply),
-            Err(error) => return Err(ConnectError::new(ConnectErrorKind::Protocol, settings, error)),
+    async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes).await?;
+        self.stream.flush().await
+    }
+
+    /// The reply to what was said for `purpose`. None: a push was the answer.
+    async fn receive(&mut self, purpose: Purpose) -> Result<Option<Reply>, ConnectError> {
+        let mut buffer = [0; 2048];
+        loop {
+            match self.parser.next() {
+                Ok(Some(Reply::Push(parts))) => {
+                    if self.subscribed_by(&parts) && purpose == Purpose::Subscribe {
+                        return Ok(None);
+                    }
+                    continue;
+                }
+                Ok(Some(reply)) => return Ok(Some(reply)),
+                Ok(None) => {}
+                Err(error) => {
+                    return Err(ConnectError::new(
+                        ConnectErrorKind::Protocol,
+                        self.settings,
+                        error,
+                    ));
+                }
+            }
+            match self.stream.read(&mut buffer).await {
+                Ok(0) => return Err(broken(self.settings, &io::ErrorKind::UnexpectedEof.into())),
+                Ok(count) => self.parser.feed(&buffer[..count]),
+                Err(error) => return Err(broken(self.settings, &error)),
+            }
         }
-        match stream.read(&mut buffer).await {
-            Ok(0) => return Err(broken(settings, &io::ErrorKind::UnexpectedEof.into())),
-            Ok(count) => parser.feed(&buffer[..count]),
-            Err(error) => return Err(broken(settings, &error)),
+    }
+
+    /// Notes what a push says. True: that we are subscribed.
+    fn subscribed_by(&mut self, parts: &[Reply]) -> bool {
+        match self.inbox.map(|channel| inbox::read(parts, channel)) {
+            Some(Notice::Subscribed) => {
+                self.established.has_inbox = true;
+                return true;
+            }
+            Some(Notice::Message(push)) => self.established.early.push(push),
+            Some(Notice::Other) | None => {}
         }
+        false
     }
 }
 
@@ -152,7 +201,7 @@ fn broken(settings: &RedisSettings, error: &io::Error) -> ConnectError {
     )
 }
 
-/// The commands of a handshake, and what each is for.
+/// The commands of one step of a handshake, and what each is for.
 struct Introduction {
     bytes: Vec<u8>,
     purposes: Vec<Purpose>,
@@ -175,6 +224,7 @@ impl Introduction {
                 );
             }
         }
+        said.say(Purpose::SpeakResp3, &["HELLO", "3"]);
         if let Some(ServerSideId { id, addr }) = previous {
             let id = id.to_string();
             said.say(Purpose::Fence, &["CLIENT", "KILL", "ID", &id, "ADDR", addr]);
@@ -198,6 +248,16 @@ impl Introduction {
         said
     }
 
+    fn subscribe(channel: &str) -> Self {
+        let mut said = Self {
+            bytes: Vec::with_capacity(256),
+            purposes: Vec::with_capacity(2),
+        };
+        said.say(Purpose::Subscribe, &["SUBSCRIBE", channel]);
+        said.say(Purpose::CheckService, &["PING"]);
+        said
+    }
+
     fn say(&mut self, purpose: Purpose, parts: &[&str]) {
         let mut command = CommandWriter::begin(&mut self.bytes, parts.len());
         for part in parts {
@@ -208,6 +268,17 @@ impl Introduction {
 }
 
 impl Established {
+    fn new(fenced_previous: bool) -> Self {
+        Established {
+            own: None,
+            fenced_previous,
+            password_unneeded: false,
+            is_resp3: false,
+            has_inbox: false,
+            early: Vec::new(),
+        }
+    }
+
     fn hear(&mut self, purpose: Purpose, reply: Reply, settings: &RedisSettings) -> Result<(), ConnectError> {
         match (purpose, reply) {
             (Purpose::Authenticate, Reply::Error(message)) if is_password_unneeded(&message) => {
@@ -220,6 +291,7 @@ impl Established {
             }
             // The count of connections closed. None: it was gone already.
             (Purpose::Fence, Reply::Int(_)) => self.fenced_previous = true,
+            (Purpose::SpeakResp3, Reply::Map(properties)) => self.is_resp3 = says_resp3(&properties),
             (Purpose::LearnOwnId, Reply::Bulk(info)) => self.own = parse_info(&info),
             (Purpose::Authenticate | Purpose::SelectDatabase, Reply::Simple(_)) => {}
             (Purpose::Authenticate | Purpose::SelectDatabase, _) => {
@@ -237,6 +309,8 @@ impl Established {
 fn fatal_kind(purpose: Purpose, message: &str) -> Option<ConnectErrorKind> {
     let code = message.split(' ').next().unwrap_or_default();
     match code {
+        // What is said next is told so too, in words that do not speak of HELLO.
+        "NOAUTH" if purpose == Purpose::SpeakResp3 => return None,
         "NOAUTH" | "WRONGPASS" => return Some(ConnectErrorKind::Auth),
         "LOADING" => return Some(ConnectErrorKind::Loading),
         // Protected mode. This and the next answer no command: they are sent on connecting.
@@ -247,10 +321,24 @@ fn fatal_kind(purpose: Purpose, message: &str) -> Option<ConnectErrorKind> {
     match purpose {
         Purpose::Authenticate => Some(ConnectErrorKind::Auth),
         Purpose::SelectDatabase => Some(ConnectErrorKind::Refused),
-        // An ACL or a proxy without PING says nothing of the service. BUSY, MASTERDOWN and the like do.
-        Purpose::CheckService if code != "NOPERM" && code != "ERR" => Some(ConnectErrorKind::Refused),
-        Purpose::CheckService | Purpose::Fence | Purpose::Describe | Purpose::LearnOwnId => None,
+        // An ACL or a proxy without the command says nothing of the service. BUSY, MASTERDOWN and the like do.
+        Purpose::CheckService | Purpose::Subscribe if code != "NOPERM" && code != "ERR" => {
+            Some(ConnectErrorKind::Refused)
+        }
+        _ => None,
     }
+}
+
+/// Whether the answer to `HELLO 3` is what it asked for, and not only in its form.
+fn says_resp3(properties: &[(Reply, Reply)]) -> bool {
+    let is_proto = |name: &Reply| match name {
+        Reply::Bulk(name) => name == b"proto",
+        Reply::Simple(name) => name == "proto",
+        _ => false,
+    };
+    properties
+        .iter()
+        .any(|(name, value)| is_proto(name) && *value == Reply::Int(3))
 }
 
 /// What Redis before 6 and since says to a password where it has none.

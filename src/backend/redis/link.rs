@@ -70,8 +70,15 @@ async fn connections(shared: Arc<Shared>, mut left: Left) {
         match made {
             Ok((stream, parser, established)) => {
                 let fenced = established.fenced_previous && !left.unknown;
-                shared.turn(|fleet, now| fleet.link_up(now, fenced));
-                let broken = Conversation::new(Arc::clone(&shared), stream, parser).run().await;
+                let has_inbox = established.has_inbox;
+                shared.turn(|fleet, now| {
+                    fleet.link_up(now, fenced, has_inbox);
+                    for push in established.early {
+                        fleet.pushed(now, push);
+                    }
+                });
+                let conversation = Conversation::new(Arc::clone(&shared), stream, parser, has_inbox);
+                let broken = conversation.run().await;
                 failures = if broken.was_useful {
                     0
                 } else {
@@ -119,7 +126,14 @@ async fn establish(
 ) -> Result<(Stream, Parser, Established), ConnectError> {
     let mut stream = connect(&shared.settings).await?;
     let mut parser = Parser::new();
-    let established = handshake(&mut stream, &mut parser, &shared.settings, previous).await?;
+    let established = handshake(
+        &mut stream,
+        &mut parser,
+        &shared.settings,
+        previous,
+        Some(&shared.inbox),
+    )
+    .await?;
     Ok((stream, parser, established))
 }
 

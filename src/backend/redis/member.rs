@@ -4,7 +4,7 @@
 //! News is pushed while the mutex is held, so it arrives in the order in which it became true, and the receiver is
 //! woken after the mutex is released.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use super::io_thread;
 use super::link;
+use super::names;
 use super::scripts::Scripts;
 use super::settings::RedisSettings;
 use crate::backend::{Sink, job_of_owner_id, next_ticket};
@@ -39,6 +40,8 @@ pub struct Member {
 pub struct Shared {
     pub(super) settings: RedisSettings,
     pub(super) scripts: Scripts,
+    /// The channel on which the server tells this member that it was served.
+    pub(super) inbox: String,
     fleet: Mutex<Fleet>,
     sink: Arc<dyn Sink>,
     alarm: OnceLock<Alarm>,
@@ -66,18 +69,7 @@ struct Closing {
 impl Member {
     /// A member that connects with its first request.
     pub fn new(settings: RedisSettings, scripts: Scripts, config: Config, sink: Arc<dyn Sink>) -> Self {
-        let shared = Arc::new(Shared {
-            settings,
-            scripts,
-            fleet: Mutex::new(Fleet::new(config)),
-            sink,
-            alarm: OnceLock::new(),
-            wake: Notify::new(),
-            awake: AtomicBool::new(false),
-            work: AtomicBool::new(false),
-            closing: Mutex::default(),
-            ended: Condvar::new(),
-        });
+        let shared = Arc::new(Shared::new(settings, scripts, config, sink));
         let timed: Weak<dyn Timed> = Arc::downgrade(&(Arc::clone(&shared) as Arc<dyn Timed>));
         shared.alarm.get_or_init(|| Scheduler::register(timed));
         Member {
@@ -194,10 +186,10 @@ impl Member {
     /// For a receiver that is gone for good: gives back the locks that `unseen`, news that it never saw, granted, and
     /// leaves.
     pub fn take_back(&self, unseen: &[Completion]) {
-        self.turn(|fleet, _| {
+        self.turn(|fleet, now| {
             for completion in unseen {
                 if let Outcome::Acquired { keys, owner, .. } = &completion.outcome {
-                    fleet.take_back(completion.ticket, keys.clone(), owner.clone());
+                    fleet.take_back(now, completion.ticket, keys.clone(), owner.clone());
                 }
             }
         });
@@ -282,6 +274,28 @@ impl Drop for Member {
 }
 
 impl Shared {
+    pub(super) fn new(
+        settings: RedisSettings,
+        scripts: Scripts,
+        config: Config,
+        sink: Arc<dyn Sink>,
+    ) -> Self {
+        static MEMBERS: AtomicU64 = AtomicU64::new(1);
+        Shared {
+            settings,
+            scripts,
+            inbox: names::inbox(MEMBERS.fetch_add(1, Ordering::Relaxed)),
+            fleet: Mutex::new(Fleet::new(config)),
+            sink,
+            alarm: OnceLock::new(),
+            wake: Notify::new(),
+            awake: AtomicBool::new(false),
+            work: AtomicBool::new(false),
+            closing: Mutex::default(),
+            ended: Condvar::new(),
+        }
+    }
+
     /// Runs one turn of the fleet: then its news, its next deadline and its commands go where they belong.
     pub(super) fn turn<R>(&self, change: impl FnOnce(&mut Fleet, Moment) -> R) -> R {
         let now = clock::now();

@@ -5,17 +5,21 @@
 //! pipeline and applies the answers in one go.
 //!
 //! From the wire up: [`stream`] and [`handshake`] make a connection, [`resp`] speaks on it, [`scripts`] says what
-//! (with [`names`]), [`conversation`] is one connection in use, [`link`] makes one after the other.
+//! (with [`names`] and [`slot`]), [`inbox`] is what the server says unasked, [`conversation`] is one connection in use,
+//! [`link`] makes one after the other.
 
 pub mod conversation;
 pub mod handshake;
+pub mod inbox;
 pub mod io_thread;
 pub mod link;
 pub mod member;
 pub mod names;
+pub mod replies;
 pub mod resp;
 pub mod scripts;
 pub mod server_error;
 pub mod settings;
+pub mod slot;
 pub mod spin;
 pub mod stream;

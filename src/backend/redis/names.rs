@@ -1,8 +1,10 @@
 //! What things are called in Redis.
 //!
 //! The locks are called as `@medusajs/locking-redis` calls them, or old and new nodes would not exclude each other.
-//! Our own records lie elsewhere: old nodes read and may delete what begins with the namespace.
+//! Our own records lie elsewhere: old nodes read and may delete what begins with the namespace. Those of a lock bear a
+//! tag in braces by which they lie in the lock's own cluster slot (see [`super::slot`]).
 
+use super::slot::{slot_of_two, tag};
 use crate::backend::job_owner_prefix;
 use crate::core::error::RequestError;
 use crate::core::key::KeySet;
@@ -58,9 +60,33 @@ impl Names {
         [&self.namespace, key].concat()
     }
 
+    /// The same, to be joined where it is written.
+    pub fn lock_pieces<'n>(&'n self, key: &'n str) -> [&'n str; 2] {
+        [&self.namespace, key]
+    }
+
+    /// What lies beside the lock of `key`.
+    pub fn beside<'n>(&'n self, key: &'n str) -> Beside<'n> {
+        Beside {
+            namespace: &self.namespace,
+            key,
+            tag: tag(slot_of_two(&self.namespace, key)),
+        }
+    }
+
     /// The record of the lock of `key`: which attempt took it, under which token.
     pub fn record(&self, key: &str) -> String {
-        [OWN_PREFIX, "lock:", &self.namespace, key].concat()
+        self.beside(key).record().concat()
+    }
+
+    /// The queue for the lock of `key`.
+    pub fn queue(&self, key: &str) -> String {
+        self.beside(key).queue().concat()
+    }
+
+    /// The record of the waiter called `attempt`, the first of whose keys is `first_key`.
+    pub fn waiter(&self, first_key: &str, attempt: &str) -> String {
+        self.beside(first_key).waiter(attempt).concat()
     }
 
     /// The counter of fencing tokens.
@@ -90,6 +116,42 @@ impl Names {
     }
 }
 
+/// What lies in the slot of one lock, which is looked up once. Each name comes in pieces, to be joined where it is
+/// written.
+#[derive(Clone, Copy, Debug)]
+pub struct Beside<'n> {
+    namespace: &'n str,
+    key: &'n str,
+    tag: &'static str,
+}
+
+impl<'n> Beside<'n> {
+    /// See [`Names::record`].
+    pub fn record(self) -> [&'n str; 6] {
+        [OWN_PREFIX, "{", self.tag, "}:lock:", self.namespace, self.key]
+    }
+
+    /// See [`Names::queue`].
+    pub fn queue(self) -> [&'n str; 6] {
+        [OWN_PREFIX, "{", self.tag, "}:queue:", self.namespace, self.key]
+    }
+
+    /// See [`Names::waiter`].
+    pub fn waiter<'a>(self, attempt: &'a str) -> [&'a str; 5]
+    where
+        'n: 'a,
+    {
+        [OWN_PREFIX, "{", self.tag, "}:waiter:", attempt]
+    }
+}
+
+/// The channel on which the server tells the member of this process with this number that it was served.
+pub fn inbox(member: u64) -> String {
+    let process = job_owner_prefix();
+    let process = process.strip_prefix("execute:").unwrap_or(process);
+    format!("{OWN_PREFIX}inbox:{process}{member}")
+}
+
 /// The owner id of a job without the token, which is known only once it is granted.
 pub fn job_id(job: Ticket) -> String {
     format!("{}{}", job_owner_prefix(), job.number())
@@ -106,6 +168,7 @@ pub fn owner_id(owner: &Owner) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::slot::slot;
     use super::*;
 
     #[test]
@@ -121,6 +184,40 @@ mod tests {
         let names = Names::new("medusa_lock:").unwrap();
         assert!(!names.fence().starts_with("medusa_lock:"));
         assert!(!names.record("cart_1").starts_with("medusa_lock:"));
+    }
+
+    #[test]
+    fn what_belongs_to_a_lock_lies_in_its_slot() {
+        let attempt = "execute:host:1:00ff:7";
+        for (namespace, key) in [("medusa_lock:", "cart_1"), ("", "{a}b"), ("shop{1", "2}:x")] {
+            let names = Names::new(namespace).unwrap();
+            let lock = names.lock(key);
+            let tag = tag(slot(&lock));
+            for (name, expected) in [
+                (names.record(key), format!("locking-native:{{{tag}}}:lock:{lock}")),
+                (names.queue(key), format!("locking-native:{{{tag}}}:queue:{lock}")),
+                (
+                    names.waiter(key, attempt),
+                    format!("locking-native:{{{tag}}}:waiter:{attempt}"),
+                ),
+            ] {
+                assert_eq!(name, expected);
+                assert_eq!(slot(&name), slot(&lock), "{name}");
+            }
+        }
+        // Written down, so that no later version calls them otherwise.
+        let names = Names::new("medusa_lock:").unwrap();
+        assert_eq!(
+            names.queue("cart_1"),
+            "locking-native:{57x}:queue:medusa_lock:cart_1"
+        );
+    }
+
+    #[test]
+    fn an_inbox_is_called_after_process_and_member() {
+        let name = inbox(12);
+        let process = job_owner_prefix().strip_prefix("execute:").unwrap();
+        assert_eq!(name, format!("locking-native:inbox:{process}12"));
     }
 
     #[test]

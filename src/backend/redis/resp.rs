@@ -89,6 +89,18 @@ impl<'out> CommandWriter<'out> {
         self
     }
 
+    /// Writes the next part: `pieces` joined.
+    pub fn arg_joined(&mut self, pieces: &[&str]) -> &mut Self {
+        debug_assert!(self.missing > 0, "more parts written than the command declared");
+        self.missing = self.missing.saturating_sub(1);
+        push_header(self.out, b'$', pieces.iter().map(|piece| piece.len()).sum());
+        for piece in pieces {
+            self.out.extend_from_slice(piece.as_bytes());
+        }
+        self.out.extend_from_slice(b"\r\n");
+        self
+    }
+
     /// Writes the next part: `number` in decimal digits.
     pub fn arg_u64(&mut self, number: u64) -> &mut Self {
         let mut digits = [0; DIGITS_MAX];
@@ -139,6 +151,16 @@ mod tests {
         let mut out = b"before".to_vec();
         encode_command(&mut out, &[b"SET", b"k\r\n", b""]);
         assert_eq!(out, b"before*3\r\n$3\r\nSET\r\n$3\r\nk\r\n\r\n$0\r\n\r\n");
+    }
+
+    #[test]
+    fn pieces_are_one_part() {
+        let mut out = Vec::new();
+        CommandWriter::begin(&mut out, 3)
+            .arg(b"GET")
+            .arg_joined(&["a:", "", "é"])
+            .arg_joined(&[]);
+        assert_eq!(out, "*3\r\n$3\r\nGET\r\n$4\r\na:é\r\n$0\r\n\r\n".as_bytes());
     }
 
     #[test]

@@ -9,26 +9,16 @@
 //! reserved with the grant: as many as there were waiters to pass to, so that a lock that nobody else waits for costs
 //! one token. Only jobs pass: the lock of a named owner can be released from any process, so it lives in Redis under
 //! its own name.
-//!
-//! Other processes ask from time to time; nobody calls them. A process that never runs out of waiters would always ask
-//! right behind its own release and leave them no gap, so after [`REIGN_MAX`] in a row it leaves one of [`GAP`].
 
 use std::time::Duration;
 
-use super::{Fleet, Timer};
+use super::Fleet;
 use crate::core::moment::Moment;
 use crate::core::outcome::Outcome;
 use crate::core::ticket::Ticket;
 
 /// The longest time for which one grant is passed on.
 pub(super) const PASS_MAX: Duration = Duration::from_millis(50);
-
-/// For how long the jobs of one process may follow each other on a key before other processes get a chance.
-const REIGN_MAX: Duration = Duration::from_secs(1);
-
-/// How long that chance lasts. Processes ask at least once a second unless told otherwise, at times of their own, so one
-/// that waits for 5 s may still miss all of its chances, if rarely. The key idles a fifth of the time.
-const GAP: Duration = Duration::from_millis(250);
 
 impl Fleet {
     /// How many fencing tokens an ask for these keys should reserve beyond its own.
@@ -82,21 +72,5 @@ impl Fleet {
         }
         self.leave_table(now, job);
         true
-    }
-
-    /// `job`, which held its keys, gives up its place: the next one here may ask, at once or after a gap.
-    pub(super) fn give_up_place(&mut self, now: Moment, job: Ticket, reign_since: Moment) {
-        if self.table.is_waited_for(job) && now.since(reign_since) >= REIGN_MAX {
-            self.timers.insert((now.after(GAP), Timer::GapEnds(job)));
-            return;
-        }
-        self.reign_since = Some(reign_since);
-        self.leave_table(now, job);
-        self.reign_since = None;
-    }
-
-    /// The other processes had their chance.
-    pub(super) fn gap_ends(&mut self, now: Moment, job: Ticket) {
-        self.leave_table(now, job);
     }
 }

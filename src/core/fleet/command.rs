@@ -27,6 +27,10 @@ pub enum Command {
         must_hold: Option<Vec<bool>>,
         /// How many fencing tokens to set aside beyond the one of the grant.
         reserve: u32,
+        /// Some: it waits in the server's queues if it must.
+        wait: Option<Place>,
+        /// For each key, whether others of this member wait right behind; empty: for none.
+        more: Vec<bool>,
     },
     /// Release what `held` says, if it is still so.
     Release {
@@ -36,8 +40,10 @@ pub enum Command {
         keys: KeySet,
         /// Whose.
         held: Held,
+        /// For each key, whether others of this member wait for it; empty: for none.
+        more: Vec<bool>,
     },
-    /// Give back what the attempt took, if it took anything.
+    /// Leave the queues, and give back what the attempt took, if it took anything.
     Cancel {
         /// The attempt's id.
         ticket: Ticket,
@@ -74,6 +80,15 @@ pub enum Command {
         /// Which.
         keys: Vec<Arc<str>>,
     },
+}
+
+/// Where a request stands in the server's queues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The ticket that the server gave it; 0: none yet.
+    pub ticket: u64,
+    /// By how much a new ticket is older than the moment when the server reads this.
+    pub age: Duration,
 }
 
 /// Whose lock is to be released.
@@ -119,6 +134,8 @@ pub enum Answer {
     Granted(u64),
     /// To `Acquire`: nothing was taken, because somebody holds this key for this long (None: without end).
     Busy(usize, Option<Duration>),
+    /// To `Acquire`: it waits in the server's queues.
+    Waiting(Waiting),
     /// To `Release`: whether all keys were held until now. To `Cancel` and `Sweep`: carried out.
     Released(bool),
     /// To `Renew`: per lease, the first key that was not the job's any more.
@@ -129,6 +146,28 @@ pub enum Answer {
     Locks(Vec<Lock>),
     /// To anything: it was not carried out.
     Error(ServerError),
+}
+
+/// How a request waits on the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// A key that keeps it.
+    pub key: usize,
+    /// When to ask again because whoever is before it may have lost the key by then; None: there is no telling.
+    pub look_in: Option<Duration>,
+    /// Its ticket.
+    pub ticket: u64,
+    /// What it waits for is held by a node that tells nobody when it releases it.
+    pub silent: bool,
+}
+
+/// What the server says of its own accord: a hint, which may be late, doubled, or lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Push {
+    /// The request that it is about.
+    pub ticket: Ticket,
+    /// None: its locks have been handed over to it and are to be claimed. Some: it should ask again after so long.
+    pub look_in: Option<Duration>,
 }
 
 /// Why the server did not carry a command out.

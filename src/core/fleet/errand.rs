@@ -56,6 +56,8 @@ pub(super) struct Errand {
     kind: ErrandKind,
     /// Nobody waits for its outcome.
     pub caller_gone: bool,
+    /// For each key that is released, whether others of this member wait for it; empty: for none.
+    more: Vec<bool>,
     /// A try of it was sent and its answer will never come.
     maybe_ran: bool,
     /// A timer will send it again.
@@ -64,10 +66,11 @@ pub(super) struct Errand {
 }
 
 impl Errand {
-    pub(super) fn new(kind: ErrandKind, caller_gone: bool) -> Self {
+    pub(super) fn new(kind: ErrandKind, caller_gone: bool, more: Vec<bool>) -> Self {
         Errand {
             kind,
             caller_gone,
+            more,
             maybe_ran: false,
             retries: false,
             ends_at: None,
@@ -79,7 +82,7 @@ impl Fleet {
     /// Starts an errand that somebody waits for. News will tell.
     pub fn run(&mut self, now: Moment, ticket: Ticket, kind: ErrandKind) {
         let answer_by = now.after(self.config.command_timeout);
-        self.start_errand(ticket, Errand::new(kind, false), answer_by);
+        self.start_errand(now, ticket, Errand::new(kind, false, Vec::new()), answer_by);
     }
 
     /// Starts the release of `keys` by `owner_id`, which is the id of a job of this process. A lease that was passed on
@@ -98,7 +101,7 @@ impl Fleet {
         self.run(now, ticket, ErrandKind::Release { keys, held });
     }
 
-    pub(super) fn start_errand(&mut self, ticket: Ticket, errand: Errand, answer_by: Moment) {
+    pub(super) fn start_errand(&mut self, now: Moment, ticket: Ticket, errand: Errand, answer_by: Moment) {
         self.errands.insert(ticket, errand);
         self.arm_errand(ticket, answer_by);
         self.send_errand(ticket);
@@ -109,7 +112,7 @@ impl Fleet {
         }) = self.errands.get(&ticket)
         {
             let keys = keys.clone();
-            self.kick(keys.as_slice());
+            self.kick(now, keys.as_slice());
         }
     }
 
@@ -128,6 +131,7 @@ impl Fleet {
         let Some(errand) = self.errands.get_mut(&ticket) else {
             return;
         };
+        let more = errand.more.clone();
         let command = match &mut errand.kind {
             ErrandKind::Finish {
                 keys, grant, token, ..
@@ -140,12 +144,14 @@ impl Fleet {
                     ticket,
                     keys: keys.clone(),
                     held,
+                    more,
                 }
             }
             ErrandKind::Release { keys, held } => Command::Release {
                 ticket,
                 keys: keys.clone(),
                 held: held.clone(),
+                more,
             },
             ErrandKind::ReleaseAll { cursor, .. } => {
                 *cursor = 0;
@@ -224,7 +230,7 @@ impl Fleet {
                 self.end_errand(ticket, Outcome::Done);
                 // Whose leases went with it shall not wait for their next renewal to hear of it.
                 self.renew_all(now);
-                return self.kick_all();
+                return self.kick_all(now);
             }
             (ErrandKind::ReleaseAll { cursor, .. }, Answer::Released(_)) => {
                 let cursor = *cursor;

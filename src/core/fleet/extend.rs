@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::ask::{Phase, acquire};
-use super::{Answer, Fleet, Timer};
+use super::ask::Phase;
+use super::{Answer, Command, Fleet, Timer};
 use crate::core::moment::Moment;
 use crate::core::outcome::Outcome;
 use crate::core::owner::Owner;
@@ -32,8 +32,16 @@ impl Fleet {
             return;
         }
         let is_wanted = |key: &Arc<str>| self.table.is_wanted_before(key, ticket);
-        let must_hold = ask.wish.keys.iter().map(is_wanted).collect();
-        let command = acquire(ticket, &ask.wish, Some(must_hold), 0);
+        let command = Command::Acquire {
+            ticket,
+            keys: ask.wish.keys.clone(),
+            owner: ask.wish.owner(ticket),
+            expire: ask.wish.expire(),
+            must_hold: Some(ask.wish.keys.iter().map(is_wanted).collect()),
+            reserve: 0,
+            wait: None,
+            more: Vec::new(),
+        };
         if let Some(ask) = self.asks.get_mut(&ticket) {
             ask.extending = true;
         }
@@ -54,7 +62,7 @@ impl Fleet {
                 self.tell(ticket, Outcome::Acquired { token, keys, owner });
                 self.forget(now, ticket);
             }
-            _ if ask.held_back => self.send_ask(ticket),
+            _ if ask.held_back => self.send_ask(now, ticket),
             (Answer::Error(_), _) => {
                 let at = now.after(self.config.backoff.longest);
                 ask.again_at = Some(at);

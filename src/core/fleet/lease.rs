@@ -42,8 +42,6 @@ pub(super) struct Lease {
     last_token: u64,
     /// Until when it may be passed on.
     pass_until: Moment,
-    /// Since when jobs of this process have followed each other on these keys.
-    reign_since: Moment,
 }
 
 impl Lease {
@@ -93,8 +91,6 @@ pub(super) struct Grant {
     pub token: u64,
     /// How many tokens behind it are reserved.
     pub reserved: u32,
-    /// Since when jobs of this process have followed each other on these keys, if this one does.
-    pub reign_since: Option<Moment>,
 }
 
 impl Fleet {
@@ -122,7 +118,6 @@ impl Fleet {
             tokens_left: grant.reserved,
             last_token: grant.token,
             pass_until: now.after(PASS_MAX),
-            reign_since: grant.reign_since.unwrap_or(now),
         };
         self.leases.insert(job, lease);
     }
@@ -140,7 +135,8 @@ impl Fleet {
     }
 
     /// Releases a lease at the server and its place in the local queue, in this order: what the next one here asks
-    /// comes behind the release.
+    /// comes behind the release, and so behind whoever waits elsewhere. In strict order it asks before: it may have come
+    /// before these.
     pub(super) fn give_back(&mut self, now: Moment, grant: Ticket, has_caller: bool) {
         let Some(lease) = self.remove_lease(grant) else {
             return;
@@ -160,8 +156,14 @@ impl Fleet {
             token: lease.token,
             lapses_at: now.after(lease.span),
         };
-        self.start_errand(job, Errand::new(kind, lost || !has_caller), answer_by);
-        self.give_up_place(now, job, lease.reign_since);
+        let errand = Errand::new(kind, lost || !has_caller, self.wanted_more(job));
+        if self.config.local_handoffs == 0 {
+            self.leave_table(now, job);
+            self.start_errand(now, job, errand, answer_by);
+        } else {
+            self.start_errand(now, job, errand, answer_by);
+            self.leave_table(now, job);
+        }
     }
 
     /// Renews what is due, and what is due soon, in batches.

@@ -17,15 +17,16 @@
 //!   what gives back first, then renewals, then what asks, in ticket order.
 
 mod ask;
+mod asking;
 mod cohort;
 mod command;
 mod errand;
 mod extend;
 mod lease;
+mod local_queue;
 mod settle;
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashMap;
@@ -34,11 +35,11 @@ use crate::core::backoff::Backoff;
 use crate::core::error::RequestError;
 use crate::core::moment::Moment;
 use crate::core::outcome::{Completion, Failure, Outcome};
-use crate::core::table::{Change, Client, Effect, Limits, Ownerless, Patience, Request, Table, Verdict};
+use crate::core::table::{Client, Effect, Limits, Ownerless, Patience, Request, Table, Verdict};
 use crate::core::ticket::Ticket;
 use ask::Ask;
 pub use ask::Wish;
-pub use command::{Answer, Command, Held, Renewal, Sent, ServerError};
+pub use command::{Answer, Command, Held, Place, Push, Renewal, Sent, ServerError, Waiting};
 use errand::Errand;
 pub use errand::ErrandKind;
 use lease::Lease;
@@ -80,8 +81,6 @@ enum Timer {
     ErrandEnds(Ticket),
     /// An errand is to be sent again.
     ErrandAgain(Ticket),
-    /// The place of a job that has ended goes to the next one.
-    GapEnds(Ticket),
 }
 
 /// Whether there is a server to talk to.
@@ -106,8 +105,8 @@ pub struct Fleet {
     leases: HashMap<Ticket, Lease>,
     /// The jobs that run under a lease that was granted to another: which.
     passed: HashMap<Ticket, Ticket>,
-    /// While a place is given up: since when jobs of this process have followed each other on its keys.
-    reign_since: Option<Moment>,
+    /// The server can call.
+    has_inbox: bool,
     errands: HashMap<Ticket, Errand>,
     timers: BTreeSet<(Moment, Timer)>,
     /// For how long the caller's thread had not answered at the last tick.
@@ -133,7 +132,7 @@ impl Fleet {
             asks: HashMap::new(),
             leases: HashMap::new(),
             passed: HashMap::new(),
-            reign_since: None,
+            has_inbox: false,
             errands: HashMap::new(),
             timers: BTreeSet::new(),
             stalled: Duration::ZERO,
@@ -151,7 +150,7 @@ impl Fleet {
         let patience = wish.patience;
         // A request that does not wait asks the server at once: whether the key is free is the server's to say.
         let queues = wish.is_job() || patience != Patience::Refuse;
-        let mut ask = Ask::new(wish, queues);
+        let mut ask = Ask::new(now, wish, queues);
         if queues {
             let request = Request {
                 ticket,
@@ -176,7 +175,7 @@ impl Fleet {
         }
         self.asks.insert(ticket, ask);
         self.arm_ask(now, ticket);
-        self.send_ask(ticket);
+        self.send_ask(now, ticket);
         Ok(())
     }
 
@@ -192,12 +191,11 @@ impl Fleet {
             self.timers.remove(&(at, timer));
             match timer {
                 Timer::AskEnds(ticket) => self.ask_ends(now, ticket),
-                Timer::AskAgain(ticket) => self.ask_again(ticket),
+                Timer::AskAgain(ticket) => self.ask_again(now, ticket),
                 Timer::Renew(ticket) => due_renewals.push(ticket),
                 Timer::LeaseEnds(ticket) => self.lease_ends(ticket),
                 Timer::ErrandEnds(ticket) => self.errand_ends(now, ticket),
                 Timer::ErrandAgain(ticket) => self.errand_again(ticket),
-                Timer::GapEnds(ticket) => self.gap_ends(now, ticket),
             }
         }
         if !due_renewals.is_empty() {
@@ -211,14 +209,16 @@ impl Fleet {
         timer.min(self.table.next_deadline())
     }
 
-    /// The link to the server stands. `fenced`: nothing that was sent over the link before can run any more.
-    pub fn link_up(&mut self, now: Moment, fenced: bool) {
+    /// The link to the server stands. `fenced`: nothing that was sent over the link before can run any more. `has_inbox`:
+    /// the server can call ([`Fleet::pushed`]).
+    pub fn link_up(&mut self, now: Moment, fenced: bool, has_inbox: bool) {
         self.link = Link::Up;
+        self.has_inbox = has_inbox;
         self.outbox.clear();
         self.resend_cancels(fenced);
         self.resend_errands();
         self.renew_all(now);
-        self.resend_asks(fenced);
+        self.resend_asks(now, fenced);
     }
 
     /// The link broke, or could not be made, for the reason `why`; these commands have no answer and get none.
@@ -363,44 +363,6 @@ impl Fleet {
                 message: format!("Redis at {} did not answer {waited}", self.config.endpoint),
                 key: None,
             },
-        }
-    }
-
-    /// Runs one turn of the local table and follows up on what it granted and ended.
-    fn in_table<R>(&mut self, now: Moment, turn: impl FnOnce(&mut Table, &mut Vec<Effect>) -> R) -> R {
-        let mut effects = std::mem::take(&mut self.effects);
-        let result = turn(&mut self.table, &mut effects);
-        for Effect { ticket, change, .. } in effects.drain(..) {
-            match change {
-                Change::Granted => self.may_ask(now, ticket),
-                Change::TimedOut(key) => self.queue_timed_out(now, ticket, key),
-                // Only `finish` frees a local place, so nobody else can have taken it.
-                Change::Lost(_) => {}
-            }
-        }
-        self.effects = effects;
-        result
-    }
-
-    /// Gives up the local place of `ticket`: the next one in the queue may ask.
-    fn leave_table(&mut self, now: Moment, ticket: Ticket) {
-        self.in_table(now, |table, effects| table.cancel(now, ticket, effects));
-    }
-
-    fn queue_timed_out(&mut self, now: Moment, ticket: Ticket, key: Arc<str>) {
-        let Some(ask) = self.asks.get(&ticket) else {
-            return;
-        };
-        let outcome = match &self.link {
-            Link::New(_) | Link::Up => Outcome::TimedOut(key),
-            Link::Down(why) => Outcome::Failed(why.clone()),
-        };
-        let may_have_extended = ask.may_have_extended();
-        self.tell(ticket, outcome);
-        if may_have_extended {
-            self.ask_abandoned(now, ticket);
-        } else {
-            self.remove_ask(ticket);
         }
     }
 }

@@ -50,8 +50,8 @@ impl Fleet {
         match ask.phase {
             // Its answer will tell whether there is something to give back.
             Phase::Sent | Phase::Cancelling => {}
-            Phase::Waiting if ask.maybe_ran => self.start_cancel(ticket),
-            Phase::Stuck if ask.maybe_ran => {}
+            Phase::Waiting if ask.may_hold => self.start_cancel(ticket),
+            Phase::Stuck if ask.may_hold => {}
             Phase::Queued | Phase::Waiting | Phase::Stuck => self.forget(now, ticket),
         }
     }
@@ -63,7 +63,7 @@ impl Fleet {
         };
         let is_on_its_way = ask.extending;
         ask.phase = if is_on_its_way { Phase::Sent } else { Phase::Stuck };
-        ask.maybe_ran = true;
+        ask.may_hold = true;
         if std::mem::take(&mut ask.has_place) {
             self.leave_table(now, ticket);
         }
@@ -78,7 +78,7 @@ impl Fleet {
             return;
         };
         ask.caller_gone = true;
-        if ask.maybe_ran {
+        if ask.may_hold {
             self.start_cancel(ticket);
         } else {
             self.forget(now, ticket);
@@ -90,7 +90,7 @@ impl Fleet {
         let Some(ask) = self.asks.get_mut(&ticket) else {
             return;
         };
-        ask.maybe_ran = true;
+        ask.may_hold = true;
         ask.phase = if up { Phase::Cancelling } else { Phase::Stuck };
         let command = Command::Cancel {
             ticket,
@@ -120,7 +120,7 @@ impl Fleet {
     }
 
     /// A lock was granted to a caller that never heard of it: what this attempt took is given back.
-    pub fn take_back(&mut self, ticket: Ticket, keys: KeySet, owner: Owner) {
+    pub fn take_back(&mut self, now: Moment, ticket: Ticket, keys: KeySet, owner: Owner) {
         let claim = Claim::Lock { owner, expire: None };
         let wish = Wish {
             keys,
@@ -128,7 +128,7 @@ impl Fleet {
             lease: Duration::ZERO,
             patience: Patience::Refuse,
         };
-        let mut ask = Ask::new(wish, false);
+        let mut ask = Ask::new(now, wish, false);
         ask.caller_gone = true;
         self.asks.insert(ticket, ask);
         self.start_cancel(ticket);
@@ -146,12 +146,12 @@ impl Fleet {
 
     /// After the link has come back: asks for what somebody waits for, and whether those who hold keys already may have
     /// more.
-    pub(super) fn resend_asks(&mut self, fenced: bool) {
+    pub(super) fn resend_asks(&mut self, now: Moment, fenced: bool) {
         for ticket in self.tickets_where(|ask| ask.phase == Phase::Stuck && !ask.caller_gone) {
             if let Some(ask) = self.asks.get_mut(&ticket) {
-                ask.settle_twice |= ask.maybe_ran && !fenced;
+                ask.settle_twice |= ask.may_hold && !fenced;
             }
-            self.send_ask(ticket);
+            self.send_ask(now, ticket);
         }
         for ticket in self.tickets_where(|ask| ask.phase == Phase::Queued && !ask.caller_gone) {
             self.try_to_extend(ticket);

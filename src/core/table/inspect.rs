@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Table;
 use super::slot::Slot;
+use crate::core::key::KeySet;
 use crate::core::moment::Moment;
 use crate::core::owner::Owner;
 use crate::core::ticket::Ticket;
@@ -82,6 +83,11 @@ impl Table {
         self.slots.get(key).is_some_and(|slot| {
             slot.holder.is_some() || slot.queue.first().is_some_and(|first| *first < waiter)
         })
+    }
+
+    /// What `job` holds.
+    pub fn keys_of(&self, job: Ticket) -> Option<&KeySet> {
+        self.jobs.get(&job).map(|job| &job.keys)
     }
 
     /// Whether anybody waits for a key of `job`.

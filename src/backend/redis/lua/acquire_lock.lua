@@ -1,22 +1,43 @@
--- Takes all locks for an owner, or none. What the owner holds already gets the new expiry.
--- KEYS  1..n  the locks, n + 1..2n  their records, 2n + 1  the fence counter
--- ARGV  1  owner id ('*': none), 2  expiry in ms (0: none), 3  the attempt's id,
---       4  empty, or for each lock '1': only if the owner holds it already, 5  '1': a lock without an owner is open to
---       all, 6  ms that a record lives where its lock does not expire
--- Reply  the fencing token; or {i, ms}: lock i is held, for so long (-1: without end), and nothing has changed
+-- Takes all locks for an owner, or none; or waits for them. Also the poll, and the claim of what was handed over. What
+-- the owner holds already gets the new expiry.
+-- KEYS  1..n  the locks, n + 1..2n  their queues, 2n + 1  the waiter, 2n + 2..3n + 1  the records, 3n + 2  the fence
+--       counter
+-- ARGV  1  the attempt's id, 2  expiry in ms (0: none), 3  owner id ('*': none), 4  empty: do not wait; else the ticket
+--       that the attempt has, 0: none yet, 5  us by which a new ticket is older than now, 6  inbox, 7  empty, or for each
+--       lock '1': others of its process wait right behind it, 8  empty, or for each lock '1': only if the owner holds it already, 9  '1': a lock
+--       without an owner is open to all, 10  ms that a record lives where its lock does not expire
+-- Reply  as of acquire_job
 -- The same attempt may ask again: what an earlier try of it took is its own.
-local locks = (#KEYS - 1) / 2
-local owner, expire, attempt, must_hold = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
-local open = ARGV[5] == '1'
+local locks = (#KEYS - 2) / 3
+local attempt, expire, owner, must_hold, open = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[8], ARGV[9] == '1'
+local records = 2 * locks + 1
+local record_expire = expire > 0 and expire or ARGV[10]
+
+local function put(i, record)
+  if expire > 0 then
+    redis.call('SET', KEYS[i], owner, 'PX', expire)
+  else
+    redis.call('SET', KEYS[i], owner)
+  end
+  redis.call('SET', KEYS[records + i], record, 'PX', record_expire)
+end
+
+if redis.call('EXISTS', unpack(KEYS, 1, records)) == 0 and not string.find(must_hold, '1', 1, true) then
+  local token = mint(KEYS[#KEYS], '0')
+  for i = 1, locks do
+    put(i, attempt .. ' ' .. token)
+  end
+  return tonumber(token)
+end
 
 local function is_ours(holder, i)
   if holder ~= '*' then
     return holder == owner
   end
-  return open or (owner == '*' and read_record(KEYS[locks + i]).first == attempt)
+  return open or (owner == '*' and read_record(KEYS[records + i]).first == attempt)
 end
 
-local holders = {}
+local ours, held = 0, nil
 for i = 1, locks do
   local holder = redis.pcall('GET', KEYS[i])
   if type(holder) == 'table' then
@@ -25,32 +46,56 @@ for i = 1, locks do
   if not holder and string.sub(must_hold, i, i) == '1' then
     return { i, 0 }
   end
-  if holder and not is_ours(holder, i) then
-    return { i, redis.call('PTTL', KEYS[i]) }
+  if holder and is_ours(holder, i) then
+    ours = ours + 1
+  elseif holder then
+    held = held or i
   end
-  holders[i] = holder
+end
+
+local queues = { unpack(KEYS, locks + 1, 2 * locks) }
+local q = open_queues(KEYS[records], queues, ARGV[7])
+if ours < locks then
+  -- Whoever waits, or is told no, holds nothing of this attempt.
+  for i = 1, locks do
+    undo(KEYS[i], KEYS[records + i], owner, attempt, ARGV[10])
+  end
+  if ARGV[4] == '' then
+    q.hand_over(queues)
+    for i = 1, locks do
+      local holder = redis.call('GET', KEYS[i])
+      if holder and not is_ours(holder, i) or not holder and not q.are_empty({ queues[i] }) then
+        return { i, redis.call('PTTL', KEYS[i]) }
+      end
+    end
+  elseif held or not q.are_empty(queues) or q.pause_of(queues) > 0 then
+    local ticket = q.enter(queues, ARGV[4], function()
+      return string.format('%.0f', mint(KEYS[#KEYS], '0') - ARGV[5])
+    end, owner, ARGV[9], ARGV[6])
+    q.hand_over(queues)
+    if not q.granted then
+      return q.wait_reply(queues, ticket)
+    end
+  end
+end
+
+local function record_of_again(i, holder, token)
+  local before = read_record(KEYS[records + i])
+  if before.first == attempt and before.again == '' then
+    return attempt .. ' ' .. token
+  elseif before.again == attempt then
+    return redis.call('GET', KEYS[records + i])
+  end
+  local ms = redis.call('PTTL', KEYS[i])
+  ms = ms < 0 and -1 or now_ms() + ms
+  local record = (before.first or '-') .. ' ' .. (before.token or token) .. ' ' .. attempt
+  return record .. ' ' .. string.format('%.0f', ms) .. ' ' .. holder
 end
 
 local token = mint(KEYS[#KEYS], '0')
-local record_expire = expire > 0 and expire or ARGV[6]
 for i = 1, locks do
-  local record = attempt .. ' ' .. token
-  if holders[i] then
-    local before = read_record(KEYS[locks + i])
-    if before.first == attempt or before.again == attempt then
-      record = redis.call('GET', KEYS[locks + i])
-    else
-      local ms = redis.call('PTTL', KEYS[i])
-      ms = ms < 0 and -1 or now_ms() + ms
-      record = (before.first or '-') .. ' ' .. (before.token or token) .. ' ' .. attempt
-      record = record .. ' ' .. string.format('%.0f', ms) .. ' ' .. holders[i]
-    end
-  end
-  if expire > 0 then
-    redis.call('SET', KEYS[i], owner, 'PX', expire)
-  else
-    redis.call('SET', KEYS[i], owner)
-  end
-  redis.call('SET', KEYS[locks + i], record, 'PX', record_expire)
+  local holder = redis.call('GET', KEYS[i])
+  put(i, holder and record_of_again(i, holder, token) or attempt .. ' ' .. token)
 end
+q.served(queues, expire)
 return tonumber(token)

@@ -7,16 +7,13 @@
 local function mint(fence, reserve)
   local time = redis.call('TIME')
   local token = time[1] .. string.sub('00000' .. time[2], -6)
-  local last = tonumber(redis.call('GET', fence) or 0)
-  if last and last >= tonumber(token) then
+  local last = redis.call('SET', fence, reserve == '0' and token or string.format('%.0f', token + reserve), 'GET')
+  if last and (tonumber(last) or 0) >= tonumber(token) then
     if last + reserve >= 9007199254740991 then
+      redis.call('SET', fence, last)
       error('the counter of fencing tokens is out of range')
     end
     token = string.format('%.0f', last + 1)
-  end
-  if reserve == '0' then
-    redis.call('SET', fence, token)
-  else
     redis.call('SET', fence, string.format('%.0f', token + reserve))
   end
   return token

@@ -16,3 +16,27 @@ local function now_ms()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
+
+-- Undoes what an owner's attempt did to a lock, if it did anything: what it took free is free again, and what its owner
+-- had before is as it was.
+local function undo(lock, record, owner, attempt, record_ms)
+  local before = read_record(record)
+  if redis.pcall('GET', lock) ~= owner then
+    return
+  end
+  if before.first == attempt and before.again == '' then
+    redis.call('DEL', lock, record)
+  elseif before.again == attempt then
+    local left = before.ms < 0 and -1 or before.ms - now_ms()
+    if before.ms >= 0 and left <= 0 then
+      redis.call('DEL', lock, record)
+      return
+    end
+    if left < 0 then
+      redis.call('SET', lock, before.owner)
+    else
+      redis.call('SET', lock, before.owner, 'PX', left)
+    end
+    redis.call('SET', record, before.first .. ' ' .. before.token, 'PX', left < 0 and record_ms or left)
+  end
+end

@@ -1,0 +1,171 @@
+//! What is made of what arrives. The talk with real servers is in `tests/redis_transport.rs`.
+
+use std::time::Instant;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+use super::*;
+use crate::backend::Sink;
+use crate::backend::redis::names::Names;
+use crate::backend::redis::scripts::Scripts;
+use crate::backend::redis::settings::{RedisOverrides, RedisSettings};
+use crate::core::fleet::{Command, Config};
+use crate::core::outcome::Completion;
+use crate::core::table::Limits;
+use crate::core::ticket::Ticket;
+
+/// Hears nothing.
+struct Nobody;
+
+impl Sink for Nobody {
+    fn push(&self, _: Completion) -> bool {
+        false
+    }
+    fn wake(&self) {}
+    fn probe(&self, _: Moment) {}
+    fn stalled(&self, _: Moment) -> Duration {
+        Duration::ZERO
+    }
+}
+
+/// A conversation, and the other end of its connection.
+async fn conversation(has_inbox: bool) -> (Conversation, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (ours, theirs) = tokio::join!(TcpStream::connect(address), listener.accept());
+    let settings = RedisSettings::resolve(Some("redis://h"), RedisOverrides::default()).unwrap();
+    let config = Config {
+        endpoint: settings.endpoint(),
+        backoff: crate::core::backoff::Backoff {
+            first: Duration::from_millis(20),
+            longest: Duration::from_secs(1),
+            factor: 2.0,
+        },
+        command_timeout: settings.command_timeout,
+        max_stall: Duration::from_secs(60),
+        local_handoffs: 16,
+        ownerless_open: false,
+        limits: Limits::default(),
+    };
+    let scripts = Scripts::new(Names::new("medusa_lock:").unwrap(), false);
+    let shared = Arc::new(Shared::new(settings, scripts, config, Arc::new(Nobody)));
+    let stream = Stream::Tcp(ours.unwrap());
+    (
+        Conversation::new(shared, stream, Parser::new(), has_inbox),
+        theirs.unwrap().0,
+    )
+}
+
+/// A command that was sent.
+fn scan(number: u64) -> Sent {
+    Sent {
+        command: Command::Scan {
+            ticket: Ticket::new(number),
+            cursor: 0,
+        },
+        at: clock::now(),
+    }
+}
+
+/// Its answer on the wire.
+const LAST_PAGE: &str = "*2\r\n$1\r\n0\r\n*0\r\n";
+
+fn message(channel: &str, text: &str) -> String {
+    let (channel_bytes, text_bytes) = (channel.len(), text.len());
+    format!(">3\r\n$7\r\nmessage\r\n${channel_bytes}\r\n{channel}\r\n${text_bytes}\r\n{text}\r\n")
+}
+
+fn granted(ticket: u64) -> Heard {
+    Heard::Push(Push {
+        ticket: Ticket::new(ticket),
+        look_in: None,
+    })
+}
+
+#[tokio::test]
+async fn messages_are_heard_in_order_with_the_answers() {
+    let (mut conversation, _peer) = conversation(true).await;
+    let inbox = conversation.shared.inbox.clone();
+    let (first, second) = (scan(1), scan(2));
+    for sent in [first.clone(), second.clone()] {
+        conversation.flights.push_back(Flight { sent, tries: 1 });
+    }
+    let arrived = [
+        LAST_PAGE,
+        &message(&inbox, "granted 7"),
+        &message("other", "granted 8"),
+        &message(&inbox, "good morning"),
+        LAST_PAGE,
+        // Nothing is awaited any more.
+        &message(&inbox, "look 9 250"),
+    ];
+    conversation.parser.feed(arrived.concat().as_bytes());
+    assert!(conversation.read_replies().is_ok());
+    assert_eq!(
+        conversation.heard,
+        [
+            Heard::Answer(first, Answer::Page(0, Vec::new())),
+            granted(7),
+            Heard::Answer(second, Answer::Page(0, Vec::new())),
+            Heard::Push(Push {
+                ticket: Ticket::new(9),
+                look_in: Some(Duration::from_millis(250)),
+            }),
+        ]
+    );
+    assert!(conversation.after_io().is_none());
+    assert!(conversation.heard.is_empty());
+
+    conversation.parser.feed(LAST_PAGE.as_bytes());
+    let failure = conversation.read_replies().unwrap_err();
+    assert!(
+        failure.message.contains("a reply that nobody asked for"),
+        "{failure:?}"
+    );
+}
+
+#[tokio::test]
+async fn without_an_inbox_there_are_no_messages() {
+    let (mut conversation, _peer) = conversation(false).await;
+    let inbox = conversation.shared.inbox.clone();
+    conversation.parser.feed(message(&inbox, "granted 7").as_bytes());
+    conversation.parser.feed(message("", "granted 7").as_bytes());
+    assert!(conversation.read_replies().is_ok());
+    assert!(conversation.heard.is_empty());
+    assert_eq!(conversation.inbox, None);
+}
+
+#[tokio::test]
+async fn a_message_wakes_who_awaits_nothing() {
+    let (mut conversation, mut peer) = conversation(true).await;
+    let message = message(&conversation.shared.inbox, "granted 7");
+    let started = Instant::now();
+    let (ended, ()) = tokio::join!(conversation.sleep(), async {
+        sleep(Duration::from_millis(20)).await;
+        peer.write_all(message.as_bytes()).await.unwrap();
+    });
+    assert!(ended.is_none());
+    assert!(started.elapsed() < IDLE / 100);
+    assert!(!conversation.was_answered);
+}
+
+#[tokio::test]
+async fn what_came_with_the_handshake_is_heard_at_once() {
+    let (mut conversation, _peer) = conversation(true).await;
+    let message = message(&conversation.shared.inbox, "granted 7");
+    conversation.parser.feed(message.as_bytes());
+    let talk = timeout(Duration::from_millis(20), conversation.talk());
+    assert!(talk.await.is_err(), "it goes on");
+    assert_eq!(conversation.parser.next(), Ok(None));
+    assert!(conversation.heard.is_empty());
+}
+
+#[tokio::test]
+async fn members_have_inboxes_of_their_own() {
+    let (one, _peer) = conversation(true).await;
+    let (other, _peer) = conversation(true).await;
+    assert!(one.inbox.is_some());
+    assert_ne!(one.inbox, other.inbox);
+}

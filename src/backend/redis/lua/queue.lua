@@ -1,0 +1,331 @@
+-- Part of every script that frees a lock or waits for one: the queues. docs/PROTOCOL.md describes them.
+--
+-- A queue is a sorted set of waiters by ticket. Below all tickets it may hold marks: 'since <us>', since when its lock has
+-- been passed on without a pause, or 'gap <us>', until when it is left free for nodes that know no queue; and
+-- 'old <us>', until when such a node counts as being about. A waiter is a hash: owner ('' for a job), inbox ('': none),
+-- ticket, open, granted ('1': handed over and not claimed yet), and its queues under 1, 2, ...
+
+-- The queues as seen by `me`, the name of the waiter that this call is for ('': none). `more` tells of each of `queues`
+-- ('1', or '': of none) whether others of the same process are right behind.
+local function open_queues(me, queues, more)
+  local CLAIM_MS, KEEP_MS, FOLLOW_MS, WATCH_MS = 2000, 60000, 2000, 1200
+  local REIGN_US, GAP_MS, OLD_GAP_MS, OLD_US = 1000000, 30, 250, 60000000
+
+  local q = { granted = false, pause = 0 }
+  -- Inboxes that nobody listens to, and waiters that have been looked at since the last one left.
+  local gone, seen = {}, {}
+  local followed = {}
+  for i = 1, #more do
+    followed[queues[i]] = string.sub(more, i, i) == '1'
+  end
+  local time
+
+  local function now_us()
+    if not time then
+      local parts = redis.call('TIME')
+      time = parts[1] * 1000000 + parts[2]
+    end
+    return time
+  end
+
+  -- 'locking-native:{tag}:queue:<lock>'; a tag holds no colon.
+  local function lock_of(queue)
+    local _, last = string.find(queue, ':queue:', 1, true)
+    return string.sub(queue, last + 1)
+  end
+
+  local function record_of(queue)
+    local first, last = string.find(queue, ':queue:', 1, true)
+    return string.sub(queue, 1, first) .. 'lock:' .. string.sub(queue, last + 1)
+  end
+
+  local function attempt_of(name)
+    local _, last = string.find(name, ':waiter:', 1, true)
+    return string.sub(name, last + 1)
+  end
+
+  -- The first waiter, or nil; and the marks, each in us, or nil.
+  local function head(queue)
+    local marks = {}
+    for _, member in ipairs(redis.call('ZRANGE', queue, 0, 2)) do
+      local mark, us = string.match(member, '^(%l+) (%d+)$')
+      if not mark then
+        return member, marks
+      end
+      marks[mark] = tonumber(us)
+    end
+    return nil, marks
+  end
+
+  local function set_mark(queue, score, mark, us)
+    redis.call('ZREMRANGEBYSCORE', queue, score, score)
+    redis.call('ZADD', queue, score, mark .. ' ' .. string.format('%.0f', us))
+    redis.call('PEXPIRE', queue, KEEP_MS)
+  end
+
+  -- Marks do not outlive the waiters, but where others are about to come.
+  local function tidy(queue)
+    if head(queue) then
+      return
+    elseif followed[queue] then
+      redis.call('PEXPIRE', queue, FOLLOW_MS)
+    else
+      redis.call('DEL', queue)
+    end
+  end
+
+  local function read(name)
+    local fields = redis.call('HGETALL', name)
+    if #fields == 0 then
+      return nil
+    end
+    local waiter = { name = name }
+    for i = 1, #fields, 2 do
+      waiter[tonumber(fields[i]) or fields[i]] = fields[i + 1]
+    end
+    return waiter
+  end
+
+  -- Both: false where nobody listens any more. Where the server's ACL does not let us know, somebody does.
+  local function say(inbox, word, name, ms)
+    if inbox ~= '' and gone[inbox] == nil then
+      local text = word .. ' ' .. string.match(name, '%d+$') .. (ms and ' ' .. ms or '')
+      gone[inbox] = redis.pcall('PUBLISH', inbox, text) == 0
+    end
+    return not gone[inbox]
+  end
+
+  local function listens(inbox)
+    if inbox ~= '' and gone[inbox] == nil then
+      gone[inbox] = redis.pcall('PUBSUB', 'NUMSUB', inbox)[2] == 0
+    end
+    return not gone[inbox]
+  end
+
+  local function leave(name, queues)
+    for _, queue in ipairs(queues) do
+      redis.call('ZREM', queue, name)
+    end
+    redis.call('DEL', name)
+  end
+
+  local function is_own(waiter, holder)
+    if holder == '*' then
+      return waiter.open == '1' and waiter.owner ~= ''
+    end
+    return waiter.owner ~= '' and holder == waiter.owner
+  end
+
+  -- Each lock is free and the waiter the first for it, or its owner holds the lock already.
+  local function may_have(waiter)
+    for _, queue in ipairs(waiter) do
+      local holder = redis.pcall('GET', lock_of(queue))
+      if holder and (type(holder) == 'table' or not is_own(waiter, holder)) then
+        return false
+      end
+      if not holder and head(queue) ~= waiter.name then
+        return false
+      end
+    end
+    return true
+  end
+
+  -- For how many ms the locks are to be left free before they are passed on once more; 0: not at all.
+  function q.pause_of(queues)
+    local now, pause = now_us(), 0
+    for _, queue in ipairs(queues) do
+      local _, marks = head(queue)
+      if marks.gap and marks.gap > now then
+        pause = math.max(pause, math.ceil((marks.gap - now) / 1000))
+      elseif marks.since and now - marks.since >= REIGN_US then
+        local ms = (marks.old or 0) > now and OLD_GAP_MS or GAP_MS
+        set_mark(queue, -1, 'gap', now + ms * 1000)
+        pause = math.max(pause, ms)
+      elseif not marks.since then
+        set_mark(queue, -1, 'since', now)
+      end
+    end
+    return pause
+  end
+
+  -- The waiter has until CLAIM_MS from now to claim its locks. It keeps its places until then.
+  local function grant(waiter)
+    for _, queue in ipairs(waiter) do
+      local lock, attempt = lock_of(queue), attempt_of(waiter.name)
+      if redis.call('EXISTS', lock) == 0 then
+        if waiter.owner == '' then
+          redis.call('SET', lock, attempt .. '#0', 'PX', CLAIM_MS)
+        else
+          redis.call('SET', lock, waiter.owner, 'PX', CLAIM_MS)
+          redis.call('SET', record_of(queue), attempt .. ' 0', 'PX', CLAIM_MS)
+        end
+      end
+    end
+    redis.call('HSET', waiter.name, 'granted', '1')
+  end
+
+  -- What becomes of the first waiter of a free lock. False: it is gone.
+  local function serve(waiter)
+    if waiter.name == me then
+      if may_have(waiter) then
+        q.pause = q.pause_of(waiter)
+        q.granted = q.pause == 0
+      end
+      return true
+    end
+    if waiter.granted == '1' then
+      -- Its claim has lapsed: its process is frozen, whatever else waits for it.
+      gone[waiter.inbox] = waiter.inbox ~= ''
+      return false
+    end
+    if not may_have(waiter) then
+      return listens(waiter.inbox)
+    end
+    local pause = q.pause_of(waiter)
+    if pause > 0 then
+      return say(waiter.inbox, 'look', waiter.name, pause)
+    end
+    if not say(waiter.inbox, 'granted', waiter.name) then
+      return false
+    end
+    grant(waiter)
+    return true
+  end
+
+  -- Looks at the first waiter of each of these queues whose lock is free, until nobody is left who could have what is
+  -- free. Those that are gone leave all their queues, which are then looked at too.
+  function q.hand_over(queues)
+    local work = { unpack(queues) }
+    while #work > 0 do
+      local queue = table.remove(work)
+      local name = head(queue)
+      if not name then
+        tidy(queue)
+      elseif not seen[name] and redis.call('EXISTS', lock_of(queue)) == 0 then
+        local waiter = read(name)
+        if not waiter then
+          redis.call('ZREM', queue, name)
+          work[#work + 1] = queue
+        elseif serve(waiter) then
+          seen[name] = true
+        else
+          seen = {}
+          leave(name, waiter)
+          for _, left in ipairs(waiter) do
+            work[#work + 1] = left
+          end
+        end
+      end
+    end
+  end
+
+  -- Nobody waits in any of these queues.
+  function q.are_empty(queues)
+    for _, queue in ipairs(queues) do
+      if head(queue) then
+        return false
+      end
+    end
+    return true
+  end
+
+  -- Puts `me` into its queues, at the ticket that it has, or had, or at a new one.
+  function q.enter(queues, place, new_ticket, owner, open, inbox)
+    local ticket = redis.call('HGET', me, 'ticket') or (place ~= '0' and place) or new_ticket()
+    local fields = { 'ticket', ticket, 'owner', owner, 'open', open, 'inbox', inbox, 'granted', '' }
+    for i, queue in ipairs(queues) do
+      fields[#fields + 1] = i
+      fields[#fields + 1] = queue
+    end
+    redis.call('HSET', me, unpack(fields))
+    redis.call('PEXPIRE', me, KEEP_MS)
+    for _, queue in ipairs(queues) do
+      redis.call('ZADD', queue, ticket, me)
+      redis.call('PEXPIRE', queue, KEEP_MS)
+    end
+    return ticket
+  end
+
+  -- Whether the lock comes to `me` next: first in the queue, or behind one that has it already.
+  local function is_next(queue)
+    for _, member in ipairs(redis.call('ZRANGE', queue, 0, 3)) do
+      if member == me then
+        return true
+      end
+      if not string.find(member, '^%l+ %d+$') and redis.call('HGET', member, 'granted') ~= '1' then
+        return false
+      end
+    end
+    return false
+  end
+
+  -- A node that knows no queue holds the lock: it tells nobody when it releases it.
+  local function is_silent(holder, queue)
+    if string.find(holder, '^execute:.*#%d+$') or redis.call('EXISTS', record_of(queue)) == 1 then
+      return false
+    end
+    local _, marks = head(queue)
+    if (marks.old or 0) < now_us() + OLD_US / 2 then
+      set_mark(queue, -2, 'old', now_us() + OLD_US)
+    end
+    redis.call('ZREMRANGEBYSCORE', queue, -1, -1)
+    return true
+  end
+
+  -- The reply to `me`, which waits: which lock keeps it, when to look again because that may lapse (ms; -1: no telling),
+  -- its ticket, and whether a silent node holds what it waits for.
+  function q.wait_reply(queues, ticket)
+    local waiter, index, look, silent = read(me), nil, q.pause, 0
+    for i, queue in ipairs(queues) do
+      local lock = lock_of(queue)
+      local holder = redis.pcall('GET', lock)
+      if holder and not (type(holder) == 'string' and is_own(waiter, holder)) then
+        index = index or i
+        if is_next(queue) then
+          local ms = redis.call('PTTL', lock)
+          look = math.max(look, ms < 0 and math.huge or ms)
+          if type(holder) == 'string' and is_silent(holder, queue) then
+            silent = 1
+          end
+        end
+      end
+    end
+    if look == 0 or look == math.huge then
+      look = -1
+    end
+    return { index or 1, look, tonumber(ticket), silent }
+  end
+
+  -- `me` has its locks for `ms`: it leaves its queues. Whoever comes next is told if they may lapse before it looks.
+  function q.served(queues, ms)
+    leave(me, queues)
+    for _, queue in ipairs(queues) do
+      local name = head(queue)
+      if name and ms > 0 and ms < WATCH_MS then
+        local inbox = redis.call('HGET', name, 'inbox')
+        say(inbox or '', 'look', name, ms)
+      end
+      tidy(queue)
+      if followed[queue] then
+        redis.call('PEXPIRE', queue, KEEP_MS)
+      end
+    end
+  end
+
+  -- Locks that nobody waits for have been released: those that are followed are passed on.
+  function q.begin_passing()
+    for queue in pairs(followed) do
+      if followed[queue] then
+        q.pause_of({ queue })
+        tidy(queue)
+      end
+    end
+  end
+
+  -- `me` has gone.
+  function q.leave(queues)
+    leave(me, queues)
+  end
+
+  return q
+end

@@ -1,0 +1,151 @@
+//! What the scripts reply, as answers. docs/PROTOCOL.md lists the replies.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::names::Names;
+use super::resp::Reply;
+use crate::core::fleet::{Answer, Command, Renewal, Waiting};
+use crate::core::key::KeySet;
+use crate::core::outcome::Lock;
+use crate::core::owner::OWNERLESS;
+use crate::core::ticket::Ticket;
+
+/// The server answered something that no script of ours answers.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Unexpected(pub String);
+
+/// What `reply`, which is no error, answers to `command`.
+///
+/// # Errors
+/// No script of ours replies so: something between us and the server, or the server, is broken.
+pub fn decode(names: &Names, command: &Command, reply: Reply) -> Result<Answer, Unexpected> {
+    match (command, reply) {
+        (Command::Acquire { .. }, Reply::Int(token)) => u64::try_from(token)
+            .ok()
+            .filter(|token| *token <= Ticket::MAX)
+            .map(Answer::Granted),
+        (Command::Acquire { keys, wait, .. }, Reply::Array(busy)) => decode_busy(keys, &busy, wait.is_some()),
+        (Command::Release { .. }, Reply::Int(all)) => Some(Answer::Released(all == 1)),
+        (Command::Cancel { .. } | Command::Sweep { .. }, Reply::Int(_)) => Some(Answer::Released(true)),
+        (Command::Renew { leases }, Reply::Array(lost)) => decode_renewed(leases, &lost),
+        (Command::Scan { .. }, Reply::Array(page)) => decode_page(names, page),
+        (Command::Inspect { keys, .. }, Reply::Array(locks)) if locks.len() == keys.len() => {
+            let found = keys.iter().zip(locks).map(|(key, lock)| decode_lock(key, lock));
+            found
+                .collect::<Option<Vec<Option<Lock>>>>()
+                .map(|locks| Answer::Locks(locks.into_iter().flatten().collect()))
+        }
+        (command, reply) => return Err(unexpected(command, &reply)),
+    }
+    .ok_or_else(|| Unexpected("a reply with the wrong parts".to_owned()))
+}
+
+fn decode_page(names: &Names, page: Vec<Reply>) -> Option<Answer> {
+    let [Reply::Bulk(cursor), Reply::Array(found)] = <[Reply; 2]>::try_from(page).ok()? else {
+        return None;
+    };
+    let cursor = std::str::from_utf8(&cursor).ok()?.parse().ok()?;
+    let key_of = |name: &Reply| match name {
+        Reply::Bulk(name) => names.key_of(std::str::from_utf8(name).ok()?).map(Arc::from),
+        _ => None,
+    };
+    Some(Answer::Page(cursor, found.iter().filter_map(key_of).collect()))
+}
+
+/// `{i, ms}`: which lock is held, and for how long; with a ticket, and whether it is held in silence, of one that waits.
+fn decode_busy(keys: &KeySet, busy: &[Reply], may_wait: bool) -> Option<Answer> {
+    let (index, ms, waiting) = match busy {
+        [Reply::Int(index), Reply::Int(ms)] => (index, ms, None),
+        [
+            Reply::Int(index),
+            Reply::Int(ms),
+            Reply::Int(ticket),
+            Reply::Int(silent),
+        ] if may_wait => (index, ms, Some((u64::try_from(*ticket).ok()?, *silent == 1))),
+        _ => return None,
+    };
+    let key = usize::try_from(*index)
+        .ok()?
+        .checked_sub(1)
+        .filter(|index| *index < keys.len())?;
+    // -1: no expiry; -2: it is gone since.
+    let lapses_in = match ms {
+        -1 => None,
+        ms => Some(Duration::from_millis(u64::try_from(*ms).unwrap_or(0))),
+    };
+    Some(match waiting {
+        None => Answer::Busy(key, lapses_in),
+        Some((ticket, silent)) => Answer::Waiting(Waiting {
+            key,
+            look_in: lapses_in,
+            ticket,
+            silent,
+        }),
+    })
+}
+
+fn decode_renewed(leases: &[Renewal], lost: &[Reply]) -> Option<Answer> {
+    if lost.len() != leases.len() {
+        return None;
+    }
+    let each = leases.iter().zip(lost).map(|(lease, lost)| match lost {
+        Reply::Int(0) => Some(None),
+        Reply::Int(index) => {
+            let index = usize::try_from(*index).ok()?.checked_sub(1)?;
+            (index < lease.keys.len()).then_some(Some(index))
+        }
+        _ => None,
+    });
+    each.collect::<Option<Vec<_>>>().map(Answer::Renewed)
+}
+
+/// The outer `None`: not a reply of ours; the inner one: not held.
+fn decode_lock(key: &Arc<str>, lock: Reply) -> Option<Option<Lock>> {
+    let parts = match lock {
+        Reply::Nil => return Some(None),
+        Reply::Array(parts) => parts,
+        _ => return None,
+    };
+    let [Reply::Bulk(owner), Reply::Int(expires_in_ms), record] = <[Reply; 3]>::try_from(parts).ok()? else {
+        return None;
+    };
+    let owner = String::from_utf8_lossy(&owner).into_owned();
+    let record = match &record {
+        Reply::Bulk(record) => std::str::from_utf8(record)
+            .ok()
+            .and_then(|text| text.split(' ').nth(1)),
+        _ => None,
+    };
+    let token = match owner
+        .strip_prefix("execute:")
+        .and_then(|job| job.rsplit_once('#'))
+    {
+        Some((_, token)) => Some(token),
+        None => record,
+    };
+    Some(Some(Lock {
+        key: key.to_string(),
+        fencing_token: token.and_then(|token| token.parse().ok()),
+        owner_id: (owner != OWNERLESS).then_some(owner),
+        expires_in_ms: u64::try_from(expires_in_ms).ok(),
+        waiting: 0,
+    }))
+}
+
+fn unexpected(command: &Command, reply: &Reply) -> Unexpected {
+    let name = match command {
+        Command::Acquire { .. } => "acquire",
+        Command::Release { .. } => "release",
+        Command::Cancel { .. } => "cancel",
+        Command::Renew { .. } => "renew",
+        Command::Scan { .. } => "scan",
+        Command::Sweep { .. } => "sweep",
+        Command::Inspect { .. } => "inspect",
+    };
+    let mut seen = format!("{reply:?}");
+    if let Some((end, _)) = seen.char_indices().nth(80) {
+        seen.truncate(end);
+    }
+    Unexpected(format!("to {name}, which no script answers: {seen}"))
+}

@@ -1,0 +1,357 @@
+//! Asking for a lock: from the right to ask until somebody knows for sure what the server did.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::ask::{Ask, Phase, Wish};
+use super::command::{Place, Push, Waiting};
+use super::lease::Grant;
+use super::{Answer, Command, Fleet, Lease, Timer};
+use crate::core::moment::Moment;
+use crate::core::outcome::Outcome;
+use crate::core::table::{Claim, Patience};
+use crate::core::ticket::Ticket;
+
+/// The longest time for which a request that waits on the server does not ask there. Half of the time within which a lock
+/// that was handed over must be claimed: whoever comes next has asked by then, and knows when that lapses.
+const POLL_MAX: Duration = Duration::from_secs(1);
+
+impl Fleet {
+    /// Sets the end of the ask's patience. One that does not wait for the lock still waits for the server.
+    pub(super) fn arm_ask(&mut self, now: Moment, ticket: Ticket) {
+        let Some(ask) = self.asks.get_mut(&ticket) else {
+            return;
+        };
+        let ends_at = match ask.wish.patience {
+            Patience::Refuse => Some(now.after(self.config.command_timeout)),
+            Patience::Until(moment) => Some(moment),
+            Patience::Forever => None,
+        };
+        ask.ends_at = ends_at;
+        ask.armed_at = Some(now);
+        if let Some(at) = ends_at {
+            self.timers.insert((at, Timer::AskEnds(ticket)));
+        }
+    }
+
+    /// The local table lets `ticket` ask.
+    pub(super) fn may_ask(&mut self, now: Moment, ticket: Ticket) {
+        self.arm_ask(now, ticket);
+        let Some(ask) = self.asks.get_mut(&ticket) else {
+            return;
+        };
+        ask.phase = Phase::Stuck;
+        if ask.extending {
+            ask.held_back = true;
+        } else {
+            self.send_ask(now, ticket);
+        }
+    }
+
+    /// Asks the server: for the first time, again, or to claim what was handed over.
+    pub(super) fn send_ask(&mut self, now: Moment, ticket: Ticket) {
+        let up = self.is_up();
+        let reserve = self.tokens_to_reserve(ticket);
+        let more = self.wanted_more(ticket);
+        let strict = self.config.local_handoffs == 0;
+        let Some(ask) = self.asks.get_mut(&ticket) else {
+            return;
+        };
+        ask.phase = if up { Phase::Sent } else { Phase::Stuck };
+        ask.held_back = false;
+        // In strict order a request counts from when it was made, else from when its process lets it ask: a process with
+        // many waiters shall not come before all others.
+        let age = if strict {
+            now.since(ask.asked_at)
+        } else {
+            Duration::ZERO
+        };
+        let command = Command::Acquire {
+            ticket,
+            keys: ask.wish.keys.clone(),
+            owner: ask.wish.owner(ticket),
+            expire: ask.wish.expire(),
+            must_hold: None,
+            reserve,
+            wait: ask.waits().then_some(Place {
+                ticket: ask.server_ticket,
+                age,
+            }),
+            more,
+        };
+        self.clear_again(ticket);
+        self.send(command);
+    }
+
+    pub(super) fn acquire_answered(
+        &mut self,
+        now: Moment,
+        ticket: Ticket,
+        sent_at: Moment,
+        reserved: u32,
+        answer: Answer,
+    ) {
+        let Some(ask) = self.asks.get_mut(&ticket) else {
+            return;
+        };
+        match answer {
+            Answer::Granted(token) => {
+                ask.may_hold = false;
+                self.granted(
+                    now,
+                    ticket,
+                    &Grant {
+                        sent_at,
+                        token,
+                        reserved,
+                    },
+                );
+            }
+            Answer::Busy(key, lapses_in) => {
+                ask.trouble = None;
+                ask.busy = ask.wish.keys.as_slice().get(key).cloned();
+                self.busy(now, ticket, lapses_in);
+            }
+            Answer::Waiting(waiting) => {
+                ask.trouble = None;
+                ask.busy = ask.wish.keys.as_slice().get(waiting.key).cloned();
+                ask.server_ticket = waiting.ticket;
+                ask.may_hold = true;
+                if ask.caller_gone {
+                    return self.start_cancel(ticket);
+                }
+                self.wait_in_line(now, ticket, &waiting);
+            }
+            Answer::Error(error) => {
+                if ask.caller_gone {
+                    self.let_go(now, ticket);
+                } else if error.passing && ask.waits() {
+                    ask.trouble = Some(error.failure);
+                    self.wait(now, ticket, None);
+                } else {
+                    self.tell(ticket, Outcome::Failed(error.failure));
+                    self.let_go(now, ticket);
+                }
+            }
+            // No other answer belongs to this command; the link takes it for a broken one before it gets here.
+            _ => {}
+        }
+    }
+
+    fn granted(&mut self, now: Moment, ticket: Ticket, grant: &Grant) {
+        let Some(ask) = self.asks.get(&ticket) else { return };
+        if ask.caller_gone {
+            return self.start_cancel(ticket);
+        }
+        if ask.wish.is_job() && Lease::good_until(grant.sent_at, ask.wish.lease) <= now {
+            // The answer took longer than the lease lasts. Asking again under the same id extends it, if it is still
+            // there, and takes it if it is free.
+            if let Some(ask) = self.asks.get_mut(&ticket) {
+                ask.may_hold = true;
+            }
+            return self.wait(now, ticket, None);
+        }
+        let Some(ask) = self.remove_ask(ticket) else {
+            return;
+        };
+        let has_place = ask.has_place;
+        let Wish {
+            keys, claim, lease, ..
+        } = ask.wish;
+        match claim {
+            Claim::Job => {
+                self.tell(ticket, Outcome::Granted(grant.token));
+                self.hold_lease(now, ticket, grant, keys, lease);
+            }
+            Claim::Lock { owner, .. } => {
+                self.look_at_same_owner(&owner);
+                self.tell(
+                    ticket,
+                    Outcome::Acquired {
+                        token: grant.token,
+                        keys,
+                        owner,
+                    },
+                );
+                if has_place {
+                    // The lock belongs to its owner, who may release it from anywhere. The next one here may ask.
+                    self.leave_table(now, ticket);
+                }
+            }
+        }
+    }
+
+    fn busy(&mut self, now: Moment, ticket: Ticket, lapses_in: Option<Duration>) {
+        let Some(ask) = self.asks.get(&ticket) else {
+            return;
+        };
+        if ask.caller_gone {
+            return self.let_go(now, ticket);
+        }
+        if ask.wish.patience == Patience::Refuse {
+            let is_job = ask.wish.is_job();
+            if let Some(key) = ask.busy.clone() {
+                self.tell(
+                    ticket,
+                    if is_job {
+                        Outcome::TimedOut(key)
+                    } else {
+                        Outcome::Refused(key)
+                    },
+                );
+            }
+            return self.let_go(now, ticket);
+        }
+        self.wait(now, ticket, lapses_in);
+    }
+
+    /// Asks again when whoever is before it may have lost the lock; and now and then, in case the server's call is lost.
+    fn wait_in_line(&mut self, now: Moment, ticket: Ticket, waiting: &Waiting) {
+        let Some(ask) = self.asks.get_mut(&ticket) else {
+            return;
+        };
+        let longest = self.config.backoff.longest.min(POLL_MAX);
+        let pause = if waiting.silent {
+            ask.tries = ask.tries.saturating_add(1);
+            // Never shorter than the backoff says: what polls cost is promised.
+            self.config.backoff.pause(ask.tries, 0.0).min(longest)
+        } else {
+            ask.tries = 0;
+            longest
+        };
+        let pause = waiting
+            .look_in
+            .map_or(pause, |span| pause.min(span + Duration::from_millis(1)));
+        self.ask_later(now, ticket, pause);
+    }
+
+    /// Asks again after a pause, or when the blocking lock lapses, whichever comes first.
+    pub(super) fn wait(&mut self, now: Moment, ticket: Ticket, lapses_in: Option<Duration>) {
+        let Some(ask) = self.asks.get_mut(&ticket) else {
+            return;
+        };
+        let pause = self.config.backoff.pause(ask.tries, jitter(ticket, ask.tries));
+        let pause = lapses_in.map_or(pause, |span| pause.min(span + Duration::from_millis(1)));
+        ask.tries = ask.tries.saturating_add(1);
+        self.ask_later(now, ticket, pause);
+    }
+
+    fn ask_later(&mut self, now: Moment, ticket: Ticket, pause: Duration) {
+        self.clear_again(ticket);
+        let at = now.after(pause);
+        if let Some(ask) = self.asks.get_mut(&ticket) {
+            ask.phase = Phase::Waiting;
+            ask.again_at = Some(at);
+            self.timers.insert((at, Timer::AskAgain(ticket)));
+        }
+    }
+
+    /// The server called. Answers and calls come in the order in which the server made them, so one that comes while a
+    /// command of the same request is on its way says nothing that its answer will not.
+    pub fn pushed(&mut self, now: Moment, push: Push) {
+        let Push { ticket, look_in } = push;
+        let Some(ask) = self.asks.get(&ticket) else {
+            return;
+        };
+        if ask.phase != Phase::Waiting || ask.caller_gone {
+            return;
+        }
+        match look_in {
+            None => self.send_ask(now, ticket),
+            Some(span) => {
+                let at = now.after(span + Duration::from_millis(1));
+                if ask.again_at.is_none_or(|before| at < before) {
+                    self.ask_later(now, ticket, at.since(now));
+                }
+            }
+        }
+    }
+
+    pub(super) fn ask_again(&mut self, now: Moment, ticket: Ticket) {
+        let Some(ask) = self.asks.get_mut(&ticket) else {
+            return;
+        };
+        ask.again_at = None;
+        match ask.phase {
+            Phase::Waiting => self.send_ask(now, ticket),
+            Phase::Cancelling => self.start_cancel(ticket),
+            Phase::Queued => self.try_to_extend(ticket),
+            Phase::Sent | Phase::Stuck => {}
+        }
+    }
+
+    /// Somebody here released `keys`: whoever waits for one of them asks at once, right behind the release. Where the server
+    /// calls, it does so for whoever is next in the fleet.
+    pub(super) fn kick(&mut self, now: Moment, keys: &[Arc<str>]) {
+        if self.has_inbox {
+            return;
+        }
+        for key in keys {
+            if let Some(ticket) = self.table.job_of(key)
+                && self
+                    .asks
+                    .get(&ticket)
+                    .is_some_and(|ask| ask.phase == Phase::Waiting && !ask.caller_gone)
+            {
+                self.send_ask(now, ticket);
+            }
+        }
+    }
+
+    /// The same after all locks were released.
+    pub(super) fn kick_all(&mut self, now: Moment) {
+        if self.has_inbox {
+            return;
+        }
+        let mut waiting = self.tickets_where(|ask| ask.phase == Phase::Waiting && !ask.caller_gone);
+        waiting.drain(..).for_each(|ticket| self.send_ask(now, ticket));
+    }
+
+    /// The end of an ask: its timers, its record and its local place.
+    pub(super) fn forget(&mut self, now: Moment, ticket: Ticket) {
+        if self.remove_ask(ticket).is_some_and(|ask| ask.has_place) {
+            self.leave_table(now, ticket);
+        }
+    }
+
+    pub(super) fn remove_ask(&mut self, ticket: Ticket) -> Option<Ask> {
+        self.clear_again(ticket);
+        let ask = self.asks.remove(&ticket)?;
+        if let Some(at) = ask.ends_at {
+            self.timers.remove(&(at, Timer::AskEnds(ticket)));
+        }
+        Some(ask)
+    }
+
+    pub(super) fn clear_again(&mut self, ticket: Ticket) {
+        let at = self.asks.get_mut(&ticket).and_then(|ask| ask.again_at.take());
+        if let Some(at) = at {
+            self.timers.remove(&(at, Timer::AskAgain(ticket)));
+        }
+    }
+
+    /// In ticket order: who came first asks first.
+    pub(super) fn tickets_where(&self, condition: impl Fn(&Ask) -> bool) -> Vec<Ticket> {
+        let mut tickets: Vec<Ticket> = self
+            .asks
+            .iter()
+            .filter(|(_, ask)| condition(ask))
+            .map(|(ticket, _)| *ticket)
+            .collect();
+        tickets.sort_unstable();
+        tickets
+    }
+}
+
+/// A number of [0, 1) that differs from ask to ask and from try to try (SplitMix64's mixing function, by Steele, Lea
+/// and Flood, OOPSLA 2014).
+#[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
+fn jitter(ticket: Ticket, tries: u32) -> f64 {
+    let mut z = ticket
+        .number()
+        .wrapping_add(u64::from(tries) << 32)
+        .wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+}
