@@ -2,8 +2,9 @@ import { parseArgs } from "node:util";
 
 export const usage = `Usage: npm run bench -- [options]
 
-  --quick             fewer and shorter rounds, without the Node peers: about three minutes
-  --only <substring>  only heats whose name ("memory/execute-64-wide", "redis/hot-key-1000-waiters", ...) holds it; may be repeated
+  --quick             fewer and shorter rounds, without the Node peers: three to four minutes
+  --only <substring>  only heats whose name ("memory/execute-64-wide", "redis/hot-key-1000-waiters", ...) holds it,
+                      or is it where a heat is called so; may be repeated
   --rounds <n>        measured rounds per contestant (default 9, quick 3)
   --no-build          measures the addon as it is built now, or goes without it where there is none
   --json <file>       also write the results to this file
@@ -13,8 +14,26 @@ A full run writes benchmark/results/<date>-<commit>.json, a quick one adds "-qui
 a run with --only writes a file only where --json asks for it.`;
 
 /** Which share of the full work a run does. Rounds of a throughput scenario are sized by time, the others by count. */
-const full = { rounds: 9, roundMs: 500, handovers: 10, churnOperations: 1_000_000, roundLimitMs: 90_000 };
-const quick = { rounds: 3, roundMs: 150, handovers: 6, churnOperations: 200_000, roundLimitMs: 30_000 };
+const full = {
+  rounds: 9,
+  longRoundsMax: 5,
+  roundMs: 500,
+  handovers: 10,
+  chainLimitMs: 45_000,
+  turnsLimitMs: 5_000,
+  churnOperations: 1_000_000,
+  roundLimitMs: 90_000,
+};
+const quick = {
+  rounds: 3,
+  longRoundsMax: 1,
+  roundMs: 120,
+  handovers: 6,
+  chainLimitMs: 7_500,
+  turnsLimitMs: 1_200,
+  churnOperations: 50_000,
+  roundLimitMs: 30_000,
+};
 
 /**
  * Reads the command line.

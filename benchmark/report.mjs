@@ -1,11 +1,5 @@
 // Tables for people; the numbers behind them are in the results file.
-
-/**
- * @typedef {object} Column
- * @property {string} head
- * @property {(entry: object) => string} text
- * @property {'left' | 'right'} [align] default right
- */
+import { number, table, times } from "./table.mjs";
 
 const heatColumns = [
   { head: "", text: ({ name }) => name, align: "left" },
@@ -21,9 +15,19 @@ const heatColumns = [
   { head: "", text: remark, align: "left" },
 ];
 
-/** The contestants of one heat, one a line. */
+const spreadColumns = [
+  { head: "samples", text: ({ spread }) => (spread ? String(spread.samples) : "") },
+  spreadColumn("p50 ms", "p50"),
+  spreadColumn("p99 ms", "p99"),
+  spreadColumn("max ms", "max"),
+];
+
+/** The contestants of one heat, one a line, and below that what is behind their values, where there is something. */
 export function heatTable(heat) {
-  return `\n${heat.name}: ${heat.title}, ${heat.unit}\n${table(heatColumns, heat.contestants)}`;
+  const values = `\n${heat.name}: ${heat.title}, ${heat.unit}\n${table(heatColumns, heat.contestants)}`;
+  const columns = figureColumns(heat);
+  const hasAny = columns.some(({ text }) => heat.contestants.some((entry) => text(entry) !== ""));
+  return hasAny ? `${values}\n${table([heatColumns[0], ...columns], heat.contestants)}` : values;
 }
 
 /** Ours against the baseline, one heat a line. */
@@ -51,6 +55,25 @@ speed: times as fast as the baseline, median and range over paired rounds; best:
 loop time, cpu time, redis cmds: ours per operation as a share of the baseline's\n\n${table(columns, rows)}\n`;
 }
 
+// The spread of the samples, then the scenario's own figures.
+function figureColumns({ figures }) {
+  const own = figures.map(({ id, head }) => ({
+    head,
+    text: (entry) => asGood(entry, entry.figures[id].value?.median, entry.figures[id]),
+  }));
+  return [...spreadColumns, ...own];
+}
+
+function spreadColumn(head, part) {
+  return { head, text: (entry) => asGood(entry, entry.spread?.[part].value, entry.spread?.[part]) };
+}
+
+/** A number, and how many times as good as the baseline's it is. */
+function asGood({ baseline }, value, { timesAsGood } = {}) {
+  const ratio = baseline ? "" : times(timesAsGood);
+  return ratio === "" ? number(value) : `${number(value)} (${ratio})`;
+}
+
 // Whatever shares the cores shows in every time, and most in those of one operation at a time.
 function busyWarning({ machine, loadBefore }) {
   if (loadBefore[0] <= machine.cores / 4) return "";
@@ -66,10 +89,9 @@ function speed({ baseline, fasterThanBaseline }) {
   return baseline ? "baseline" : times(fasterThanBaseline?.median);
 }
 
-function remark({ error, percentiles, rounds }) {
+function remark({ error, rounds }) {
   if (error !== null) return `dropped out: ${error}`;
   const remarks = [];
-  if (percentiles) remarks.push(`p50 ${number(percentiles[50])}, p99 ${number(percentiles[99])} ms`);
   const { firstMiB, peakMiB } = rounds.at(-1)?.extra ?? {};
   const keysLeft = rounds.at(-1)?.server?.keys ?? 0;
   if (firstMiB !== undefined) remarks.push(`${number(firstMiB)} MiB after a tenth, at most ${number(peakMiB)}`);
@@ -81,24 +103,4 @@ function share(ours, baseline, field) {
   const part = ours?.perOperation[field];
   const whole = baseline?.perOperation[field];
   return part === undefined || part === null || !whole ? "" : `${number((100 * part) / whole)}%`;
-}
-
-function times(ratio) {
-  return ratio === undefined || ratio === null ? "" : `${number(ratio)}x`;
-}
-
-/** Three significant digits, and no exponent. */
-function number(value) {
-  if (value === undefined || value === null) return "";
-  const digits = Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2;
-  return value.toFixed(digits);
-}
-
-function table(columns, entries) {
-  const shown = columns.filter(({ text }) => entries.some((entry) => text(entry) !== ""));
-  const lines = [shown.map(({ head }) => head), ...entries.map((entry) => shown.map(({ text }) => text(entry)))];
-  const widths = shown.map((_, column) => Math.max(...lines.map((line) => line[column].length)));
-  const pad = (text, column) =>
-    shown[column].align === "left" ? text.padEnd(widths[column]) : text.padStart(widths[column]);
-  return lines.map((line) => `  ${line.map(pad).join("  ").trimEnd()}`).join("\n");
 }

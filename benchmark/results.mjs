@@ -1,13 +1,15 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
+import { figuresOf, spreadOf } from "./figures.mjs";
 import { pairedRatios, percentiles, summarise } from "./statistics.mjs";
 
 const folder = fileURLToPath(new URL("./results/", import.meta.url));
 
 /**
  * What a heat came to, one entry per contestant: the value's median and range, how many times the baseline's value it
- * is (paired round by round), and the medians per operation of what it cost.
+ * is (paired round by round), the medians per operation of what it cost, the spread of its samples in ms, and the
+ * figures beside the value.
  */
 export function resultOf({ name, scenario, group }, lanes) {
   const baseline = lanes.find(({ contestant }) => contestant.baseline);
@@ -16,13 +18,14 @@ export function resultOf({ name, scenario, group }, lanes) {
     title: scenario.title,
     unit: scenario.unit,
     group,
-    contestants: lanes.map((lane) => entryOf(lane, scenario.withoutRatio ? undefined : baseline)),
+    figures: scenario.figures ?? [],
+    contestants: lanes.map((lane) => entryOf(lane, scenario, scenario.withoutRatio ? undefined : baseline)),
   };
 }
 
-function entryOf({ contestant, rounds, error }, baseline) {
+function entryOf({ contestant, rounds, error }, { figures = [] }, baseline) {
   const values = rounds.map(({ value }) => value);
-  const samples = rounds.flatMap((round) => round.samples ?? []);
+  const samples = samplesOf(rounds);
   return {
     id: contestant.id,
     name: contestant.name,
@@ -33,9 +36,15 @@ function entryOf({ contestant, rounds, error }, baseline) {
     fasterThanBaseline: baseline ? summarise(pairedRatios(valuesOf(baseline), values)) : null,
     bestFasterThanBaseline: baseline ? bestRatio(valuesOf(baseline), values) : null,
     perOperation: perOperation(rounds),
+    spread: spreadOf(samples, samplesOf(baseline?.rounds ?? [])),
     percentiles: samples.length > 0 ? percentiles(samples) : null,
+    figures: figuresOf(figures, rounds, baseline?.rounds ?? []),
     rounds: rounds.map(({ samples: _, ...round }) => round),
   };
+}
+
+function samplesOf(rounds) {
+  return rounds.flatMap((round) => round.samples ?? []);
 }
 
 function valuesOf({ rounds }) {

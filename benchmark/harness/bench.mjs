@@ -42,9 +42,10 @@ function heatsFor({ only, peers }) {
   const built = nativeIsBuilt();
   if (!built) console.warn("medusa-locking-native is left out: it is not built (npm run build).");
   const field = contestants.filter(({ id, peer }) => (peers || !peer) && (built || !id.startsWith("native")));
-  return scenarios
-    .flatMap((scenario) => scenario.groups.map((group) => heatOf(scenario, group, field)))
-    .filter(({ name }) => only.length === 0 || only.some((part) => name.includes(part)));
+  const heats = scenarios.flatMap((scenario) => scenario.groups.map((group) => heatOf(scenario, group, field)));
+  if (only.length === 0) return heats;
+  const isName = (part) => heats.some(({ name }) => name === part);
+  return heats.filter(({ name }) => only.some((part) => (isName(part) ? name === part : name.includes(part))));
 }
 
 function heatOf(scenario, group, field) {

@@ -2,14 +2,16 @@
 import { openContestant } from "../contestants/index.mjs";
 import { workloads } from "../workloads/index.mjs";
 
-let locks;
+/** The contestant's locks: one of them, or as many as the scenario wants, each with a connection of its own. */
+let fleet = [];
 
 const actions = {
-  async open({ contestant, redisUrl }) {
-    locks = await openContestant(contestant, { redisUrl });
+  async open({ contestant, redisUrl, instances }) {
+    const opening = Array.from({ length: instances }, () => openContestant(contestant, { redisUrl }));
+    fleet = await Promise.all(opening);
   },
   run({ workload, params }, emit) {
-    return workloads[workload](locks, params, emit);
+    return workloads[workload](fleet[0], params, emit, fleet);
   },
 };
 

@@ -6,9 +6,9 @@ import { Participant } from "./participant.mjs";
  * @typedef {object} Round
  * @property {number} value what the scenario measures, less is better
  * @property {import('../workloads/measured.mjs').Cost} cost of all processes of the contestant
- * @property {import('./redis-probe.mjs').ServerCost | null} server
+ * @property {import('./redis-probe.mjs').ServerCost | null} [server] left out: that of the round, if it has one
  * @property {number[]} [samples] single observations behind `value`, for distributions
- * @property {Record<string, number>} [extra] further numbers of the scenario's own
+ * @property {Record<string, number>} [extra] further numbers of the scenario's own, its `figures` among them
  */
 
 /**
@@ -52,7 +52,8 @@ export function stepsOf({ scenario, entrants }, size) {
 }
 
 function roundsOf(scenario, size) {
-  return Math.min(size.rounds, scenario.roundsMax ?? Infinity);
+  const longest = scenario.long ? size.longRoundsMax : Infinity;
+  return Math.min(size.rounds, scenario.roundsMax ?? Infinity, longest);
 }
 
 // Each round begins with another contestant, so that none always follows the same one.
@@ -62,8 +63,9 @@ function inTurn(lanes, round) {
 }
 
 async function lineUp(lane, scenario, { redisUrl }) {
+  const { processes = 1, instances = 1 } = scenario;
   const opened = await Promise.allSettled(
-    Array.from({ length: scenario.processes ?? 1 }, () => Participant.open(lane.contestant, redisUrl)),
+    Array.from({ length: processes }, () => Participant.open(lane.contestant, { redisUrl, instances })),
   );
   lane.processes = opened.filter(({ status }) => status === "fulfilled").map(({ value }) => value);
   const failed = opened.find(({ status }) => status === "rejected");
@@ -71,14 +73,14 @@ async function lineUp(lane, scenario, { redisUrl }) {
 }
 
 async function takeRound(lane, scenario, number, { size, probe }) {
-  const turn = () => scenario.round(lane.processes, { plan: lane.plan, number, size });
+  const turn = () => scenario.round(lane.processes, { plan: lane.plan, number, size, probe });
   if (lane.contestant.group === "memory") {
     lane.rounds.push({ ...(await turn()), server: null });
     return;
   }
   const before = await probe.read();
   const round = await turn();
-  lane.rounds.push({ ...round, server: await probe.since(before) });
+  lane.rounds.push({ server: await probe.since(before), ...round });
 }
 
 // A contestant that fails or does not finish drops out; the others go on.

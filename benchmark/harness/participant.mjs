@@ -10,10 +10,10 @@ export class Participant {
   #nextCall = 1;
   #ended = null;
 
-  /** Starts the process and makes the contestant's locks in it. */
-  static async open(contestant, redisUrl) {
+  /** Starts the process and makes the contestant's locks in it, so many times. */
+  static async open(contestant, { redisUrl, instances }) {
     const participant = new Participant(contestant);
-    await participant.#send("open", { contestant: contestant.id, redisUrl });
+    await participant.#send("open", { contestant: contestant.id, redisUrl, instances });
     return participant;
   }
 

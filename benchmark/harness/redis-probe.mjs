@@ -5,6 +5,7 @@ const { Redis } = createRequire(import.meta.url)("ioredis");
 /**
  * @typedef {object} ServerCost what a Redis server did between two readings, the readings themselves left out
  * @property {number} commands that it ran, those inside scripts included
+ * @property {number} requests that clients sent: the commands that no script can run, and PING
  * @property {number} cpuUs
  * @property {number} bytes received and sent
  * @property {number} keys how many more it holds
@@ -14,15 +15,17 @@ const { Redis } = createRequire(import.meta.url)("ioredis");
 /** Reads the server's own counters over a connection of its own. */
 export class RedisProbe {
   #client;
+  #onlyForClients;
 
   static async open(url) {
     const client = new Redis(url, { lazyConnect: true });
     await client.connect();
-    return new RedisProbe(client);
+    return new RedisProbe(client, await commandsForClients(client));
   }
 
-  constructor(client) {
+  constructor(client, onlyForClients) {
     this.#client = client;
+    this.#onlyForClients = onlyForClients;
   }
 
   /** @returns an opaque reading for `since` */
@@ -49,8 +52,10 @@ export class RedisProbe {
       const more = calls - (earlier.calls[name] ?? 0);
       if (more > 0 && name !== "info") byCommand[name] = more;
     }
+    const counts = Object.entries(byCommand);
     return {
-      commands: Object.values(byCommand).reduce((sum, calls) => sum + calls, 0),
+      commands: sumOf(counts),
+      requests: sumOf(counts.filter(([name]) => this.#onlyForClients.has(name))),
       cpuUs: now.cpuUs - earlier.cpuUs,
       bytes: Math.max(0, now.bytes - earlier.bytes - earlier.replyBytes),
       keys: now.keys - earlier.keys,
@@ -73,6 +78,18 @@ export class RedisProbe {
   close() {
     this.#client.disconnect();
   }
+}
+
+/** The names, as INFO has them, of the commands that no script can run, and of PING, which none has a use for. */
+async function commandsForClients(client) {
+  const commands = await client.command();
+  const withParts = commands.flatMap((command) => [command, ...(command[9] ?? [])]);
+  const unscripted = withParts.filter(([, , flags]) => flags.includes("noscript"));
+  return new Set(["ping", ...unscripted.map(([name]) => name.toLowerCase())]);
+}
+
+function sumOf(counts) {
+  return counts.reduce((sum, [, calls]) => sum + calls, 0);
 }
 
 function callCounts(info) {

@@ -1,6 +1,9 @@
 // Contended work: many callers, one key.
 import { mean } from "simple-statistics";
 import { inSequence, sideBySide } from "../workloads/measured.mjs";
+import { commonStart } from "../workloads/start.mjs";
+import { leastShare, longestWaits } from "./fairness.mjs";
+import { firstOf, holdsOf, lastOf, overlapsIn, toMs, waitOf } from "./holds.mjs";
 
 /** How many waiters a burst has, and how many bursts, one after the other, make a round. */
 const burstSizes = [
@@ -44,15 +47,18 @@ const acrossProcesses = {
   unit: "ms",
   groups: ["redis"],
   processes,
+  figures: [
+    { id: "longestWaitRatio", head: "longest waits, max/min", better: "less" },
+    { id: "leastShare", head: "least share in a second", better: "more" },
+  ],
   roundsMax: 5,
   async warmUp(crowd) {
-    await Promise.all(crowd.map((process) => process.run("crowd", { key: "hot", callers: 5, holdsEach: 2 })));
+    await allAtOnce(crowd, { callers: 5, holdsEach: 2 });
   },
   async round(crowd) {
-    const parts = await Promise.all(
-      crowd.map((process) => process.run("crowd", { key: "hot", callers, holdsEach })),
-    );
-    const holds = parts.flatMap((part) => holdsOf(part.holds));
+    const parts = await allAtOnce(crowd, { callers, holdsEach });
+    const byProcess = parts.map((part) => holdsOf(part.holds));
+    const holds = byProcess.flat();
     const expected = processes * callers * holdsEach;
     if (holds.length !== expected) throw new Error(`${holds.length} of ${expected} jobs ran`);
     const overlaps = overlapsIn(holds);
@@ -60,35 +66,23 @@ const acrossProcesses = {
     return {
       value: toMs(lastOf(holds, "ended") - firstOf(holds, "asked")),
       cost: sideBySide(parts.map(({ holds: _, ...cost }) => cost)),
-      samples: holds.map(({ asked, entered }) => toMs(entered - asked)),
+      samples: holds.map(waitOf),
+      extra: fairnessOf(byProcess),
     };
   },
 };
 
 export const hotKeyScenarios = [...inOneProcess, acrossProcesses];
 
-function holdsOf(numbers) {
-  return Array.from({ length: numbers.length / 3 }, (_, n) => ({
-    asked: numbers[3 * n],
-    entered: numbers[3 * n + 1],
-    ended: numbers[3 * n + 2],
-  }));
+function allAtOnce(crowd, params) {
+  const startNs = commonStart();
+  return Promise.all(crowd.map((process) => process.run("crowd", { key: "hot", ...params, startNs })));
 }
 
-/** How often a job began while another still ran: 0 for a lock. */
-function overlapsIn(holds) {
-  const inOrder = holds.toSorted((a, b) => a.entered - b.entered);
-  return inOrder.filter((hold, n) => n > 0 && hold.entered < inOrder[n - 1].ended).length;
-}
-
-function firstOf(holds, field) {
-  return holds.reduce((first, hold) => Math.min(first, hold[field]), Infinity);
-}
-
-function lastOf(holds, field) {
-  return holds.reduce((last, hold) => Math.max(last, hold[field]), -Infinity);
-}
-
-function toMs(ns) {
-  return ns / 1e6;
+function fairnessOf(byProcess) {
+  const longest = longestWaits(byProcess);
+  return {
+    longestWaitRatio: Math.max(...longest) / Math.min(...longest),
+    leastShare: leastShare(byProcess, 1000),
+  };
 }

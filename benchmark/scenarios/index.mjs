@@ -1,6 +1,10 @@
 import { churnScenarios } from "./churn.mjs";
+import { commandScenarios } from "./commands.mjs";
 import { handoverScenarios } from "./handover.mjs";
+import { chainScenarios } from "./handover-chain.mjs";
+import { loopScenarios } from "./handover-loop.mjs";
 import { hotKeyScenarios } from "./hot-key.mjs";
+import { reservationScenarios } from "./reservations.mjs";
 import { throughputScenarios } from "./throughput.mjs";
 
 /**
@@ -10,14 +14,26 @@ import { throughputScenarios } from "./throughput.mjs";
  * @property {string} unit of the value that it measures; less is better
  * @property {('memory' | 'redis')[]} groups which contestants take part
  * @property {number} [processes] of each contestant, default 1
+ * @property {number} [instances] of the contestant in each process, default 1
  * @property {boolean} [needsKeySets] leaves out contestants that take one key at a time
  * @property {boolean} [withoutPeers] leaves out the peers
  * @property {boolean} [withoutRatio] whether a ratio of two values would say nothing
+ * @property {import('../figures.mjs').Figure[]} [figures] which of its rounds' `extra` numbers the tables show
  * @property {number} [roundsMax] fewer rounds than asked for
+ * @property {boolean} [long] whether a round takes seconds: the run's size says how many there are at most
  * @property {number} [roundLimitMs] how long one round may take, where not as long as the run's size says
  * @property {(processes: Participant[], size) => Promise<any>} warmUp what it returns is the rounds' `plan`
- * @property {(processes: Participant[], {plan, number, size}) => Promise<Round>} round
+ * @property {(processes: Participant[], {plan, number, size, probe}) => Promise<Round>} round
  */
 
 /** @type {Scenario[]} */
-export const scenarios = [...throughputScenarios, ...hotKeyScenarios, ...handoverScenarios, ...churnScenarios];
+export const scenarios = [
+  ...throughputScenarios,
+  ...hotKeyScenarios,
+  ...handoverScenarios,
+  ...chainScenarios,
+  ...loopScenarios,
+  ...commandScenarios,
+  ...reservationScenarios,
+  ...churnScenarios,
+];

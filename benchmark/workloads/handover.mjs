@@ -5,17 +5,20 @@ const patienceSeconds = 60;
 
 /**
  * Holds a key for `holdMs` and gives it back. Emits "held" once it has it.
- * @returns cost, and when the job ended, in ns
+ * @returns cost, and when it asked, when its job began and when it ended, in ns
  */
 export async function hold(locks, { key, holdMs }, emit) {
+  const asked = nowNs();
+  let began;
   let ended;
   const job = async () => {
+    began = nowNs();
     emit("held");
     await sleep(holdMs);
     ended = nowNs();
   };
   const cost = await measured(1, () => locks.execute(key, job, { timeout: patienceSeconds }));
-  return { ...cost, ended };
+  return { ...cost, asked, began, ended };
 }
 
 /**

@@ -1,5 +1,6 @@
 import { performance } from "node:perf_hooks";
 import { measured, nowNs } from "./measured.mjs";
+import { startAt } from "./start.mjs";
 
 const patienceSeconds = 600;
 
@@ -28,10 +29,10 @@ export async function hotKey(locks, { key, waiters }) {
 }
 
 /**
- * One process's part of a crowd: `callers` callers, each holding one key `holdsEach` times.
+ * One process's part of a crowd, from `startNs` on: `callers` callers, each holding one key `holdsEach` times.
  * @returns cost, and `holds`: for each hold when it was asked for, when its job began and when it ended, in ns
  */
-export async function crowd(locks, { key, callers, holdsEach }) {
+export async function crowd(locks, { key, callers, holdsEach, startNs }) {
   const holds = new Float64Array(callers * holdsEach * 3);
   let at = 0;
   const caller = async () => {
@@ -46,6 +47,7 @@ export async function crowd(locks, { key, callers, holdsEach }) {
       await locks.execute(key, job, { timeout: patienceSeconds });
     }
   };
+  await startAt(startNs);
   const cost = await measured(callers * holdsEach, () => Promise.all(Array.from({ length: callers }, caller)));
   return { ...cost, holds };
 }

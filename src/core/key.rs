@@ -16,14 +16,14 @@ const KEY_START_CHARS: usize = 40;
 /// The keys of one request: sorted, each once, within the bounds. Possibly none.
 ///
 /// Shared names (`Arc<str>`) because the table, its queues and its timers all refer to the same key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct KeySet(Keys);
 
 /// One key is by far the most common set and needs no allocation of its own.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Keys {
     One(Arc<str>),
-    Many(Box<[Arc<str>]>),
+    Many(Arc<[Arc<str>]>),
 }
 
 impl KeySet {

@@ -53,7 +53,6 @@ struct Flight {
 
 /// What the server said.
 #[derive(Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "most of what is heard are answers")]
 enum Heard {
     /// To a command.
     Answer(Sent, Answer),

@@ -106,7 +106,7 @@ impl Scripts {
         match command {
             Command::Acquire { .. } => self.encode_acquire(out, command, source, inbox.unwrap_or_default()),
             Command::Release { keys, held, more, .. } => {
-                self.encode_release(out, keys, held, more, source);
+                self.encode_release(out, keys, held, *more, source);
             }
             Command::Cancel {
                 ticket,
@@ -184,15 +184,13 @@ impl Scripts {
                 .number(place.ticket)
                 .number(u64::try_from(place.age.as_micros()).unwrap_or(u64::MAX)),
         };
-        call.text(inbox).flags(more);
+        call.text(inbox).flag(*more);
         if !is_job {
-            call.flags(must_hold.as_deref().unwrap_or_default())
-                .flag(self.open)
-                .number(RECORD_MS);
+            call.flag(*must_hold).flag(self.open).number(RECORD_MS);
         }
     }
 
-    fn encode_release(&self, out: &mut Vec<u8>, keys: &KeySet, held: &Held, more: &[bool], source: bool) {
+    fn encode_release(&self, out: &mut Vec<u8>, keys: &KeySet, held: &Held, more: bool, source: bool) {
         let owner_id = match held {
             Held::ByJob { job, token } => job_owner_id(*job, *token),
             Held::ByOwner(owner_id) => owner_id.as_deref().unwrap_or(OWNERLESS).to_owned(),
@@ -208,7 +206,7 @@ impl Scripts {
         call.number(keys.len() as u64)
             .text(&owner_id)
             .flag(self.open && has_records)
-            .flags(more);
+            .flag(more);
     }
 
     fn encode_renew(&self, out: &mut Vec<u8>, leases: &[Renewal], source: bool) {
@@ -287,12 +285,6 @@ impl<'out> Call<'out> {
 
     fn number(&mut self, number: u64) -> &mut Self {
         self.0.arg_u64(number);
-        self
-    }
-
-    fn flags(&mut self, flags: &[bool]) -> &mut Self {
-        let digits: Vec<u8> = flags.iter().map(|flag| b'0' + u8::from(*flag)).collect();
-        self.0.arg(&digits);
         self
     }
 

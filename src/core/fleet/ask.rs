@@ -64,7 +64,7 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Ask {
     pub(super) wish: Wish,
-    /// It has a place in the local table, which it must give up in the end.
+    /// It has a place in a local queue, which it must give up in the end.
     pub(super) has_place: bool,
     pub(super) phase: Phase,
     /// Nobody waits for its outcome any more.

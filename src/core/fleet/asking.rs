@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ask::{Ask, Phase, Wish};
+use super::cohort::tokens_to_reserve;
 use super::command::{Place, Push, Waiting};
 use super::lease::Grant;
 use super::{Answer, Command, Fleet, Lease, Timer};
@@ -28,19 +29,18 @@ impl Fleet {
             Patience::Forever => None,
         };
         ask.ends_at = ends_at;
-        ask.armed_at = Some(now);
         if let Some(at) = ends_at {
             self.timers.insert((at, Timer::AskEnds(ticket)));
         }
     }
 
-    /// The local table lets `ticket` ask.
+    /// It is the turn of `ticket` to ask.
     pub(super) fn may_ask(&mut self, now: Moment, ticket: Ticket) {
-        self.arm_ask(now, ticket);
         let Some(ask) = self.asks.get_mut(&ticket) else {
             return;
         };
         ask.phase = Phase::Stuck;
+        ask.armed_at = Some(now);
         if ask.extending {
             ask.held_back = true;
         } else {
@@ -51,9 +51,7 @@ impl Fleet {
     /// Asks the server: for the first time, again, or to claim what was handed over.
     pub(super) fn send_ask(&mut self, now: Moment, ticket: Ticket) {
         let up = self.is_up();
-        let reserve = self.tokens_to_reserve(ticket);
-        let more = self.wanted_more(ticket);
-        let strict = self.config.local_handoffs == 0;
+        let handoffs = self.config.local_handoffs;
         let Some(ask) = self.asks.get_mut(&ticket) else {
             return;
         };
@@ -61,7 +59,12 @@ impl Fleet {
         ask.held_back = false;
         // In strict order a request counts from when it was made, else from when its process lets it ask: a process with
         // many waiters shall not come before all others.
-        let age = if strict {
+        let behind = if ask.has_place {
+            self.lines.behind(&ask.wish.keys)
+        } else {
+            0
+        };
+        let age = if handoffs == 0 {
             now.since(ask.asked_at)
         } else {
             Duration::ZERO
@@ -71,13 +74,17 @@ impl Fleet {
             keys: ask.wish.keys.clone(),
             owner: ask.wish.owner(ticket),
             expire: ask.wish.expire(),
-            must_hold: None,
-            reserve,
+            must_hold: false,
+            reserve: if ask.wish.is_job() {
+                tokens_to_reserve(behind, handoffs)
+            } else {
+                0
+            },
             wait: ask.waits().then_some(Place {
                 ticket: ask.server_ticket,
                 age,
             }),
-            more,
+            more: behind > 0,
         };
         self.clear_again(ticket);
         self.send(command);
@@ -164,7 +171,8 @@ impl Fleet {
                 self.hold_lease(now, ticket, grant, keys, lease);
             }
             Claim::Lock { owner, .. } => {
-                self.look_at_same_owner(&owner);
+                let place = keys.clone();
+                self.look_at_same_owner(now, &owner);
                 self.tell(
                     ticket,
                     Outcome::Acquired {
@@ -175,7 +183,7 @@ impl Fleet {
                 );
                 if has_place {
                     // The lock belongs to its owner, who may release it from anywhere. The next one here may ask.
-                    self.leave_table(now, ticket);
+                    self.give_up_place(now, ticket, &place);
                 }
             }
         }
@@ -286,15 +294,10 @@ impl Fleet {
         if self.has_inbox {
             return;
         }
-        for key in keys {
-            if let Some(ticket) = self.table.job_of(key)
-                && self
-                    .asks
-                    .get(&ticket)
-                    .is_some_and(|ask| ask.phase == Phase::Waiting && !ask.caller_gone)
-            {
-                self.send_ask(now, ticket);
-            }
+        let wants = |ask: &Ask| ask.wish.keys.iter().any(|key| keys.contains(key));
+        for ticket in self.tickets_where(|ask| ask.phase == Phase::Waiting && !ask.caller_gone && wants(ask))
+        {
+            self.send_ask(now, ticket);
         }
     }
 
@@ -309,8 +312,10 @@ impl Fleet {
 
     /// The end of an ask: its timers, its record and its local place.
     pub(super) fn forget(&mut self, now: Moment, ticket: Ticket) {
-        if self.remove_ask(ticket).is_some_and(|ask| ask.has_place) {
-            self.leave_table(now, ticket);
+        if let Some(ask) = self.remove_ask(ticket)
+            && ask.has_place
+        {
+            self.give_up_place(now, ticket, &ask.wish.keys);
         }
     }
 

@@ -20,23 +20,12 @@ use crate::core::ticket::Ticket;
 /// The longest time for which one grant is passed on.
 pub(super) const PASS_MAX: Duration = Duration::from_millis(50);
 
-impl Fleet {
-    /// How many fencing tokens an ask for these keys should reserve beyond its own.
-    pub(super) fn tokens_to_reserve(&self, job: Ticket) -> u32 {
-        let Some(ask) = self.asks.get(&job).filter(|ask| ask.wish.is_job()) else {
-            return 0;
-        };
-        let waiting = ask
-            .wish
-            .keys
-            .iter()
-            .next()
-            .map_or(0, |key| self.table.waiters_of(key));
-        u32::try_from(waiting)
-            .unwrap_or(u32::MAX)
-            .min(self.config.local_handoffs)
-    }
+/// How many fencing tokens an ask should reserve beyond its own, with so many behind it.
+pub(super) fn tokens_to_reserve(behind: usize, local_handoffs: u32) -> u32 {
+    u32::try_from(behind).unwrap_or(u32::MAX).min(local_handoffs)
+}
 
+impl Fleet {
     /// The grant under whose name `job` holds its keys: its own, or the one that was passed on to it.
     pub(super) fn grant_of(&self, job: Ticket) -> Ticket {
         self.passed.get(&job).copied().unwrap_or(job)
@@ -52,14 +41,11 @@ impl Fleet {
         if !lease.may_pass(now) {
             return false;
         }
-        let Some(heir) = self.table.heir_of(job) else {
+        let (span, keys) = (lease.span(), lease.keys().clone());
+        let Some(heir) = self.patient_heir(now, &keys) else {
             return false;
         };
-        if !self
-            .asks
-            .get(&heir)
-            .is_some_and(|ask| ask.may_inherit(lease.span()))
-        {
+        if !self.asks.get(&heir).is_some_and(|ask| ask.may_inherit(span)) {
             return false;
         }
         self.passed.remove(&job);
@@ -70,7 +56,7 @@ impl Fleet {
             let token = lease.pass_to(heir);
             self.tell(heir, Outcome::Granted(token));
         }
-        self.leave_table(now, job);
+        self.lines.leave(job, &keys);
         true
     }
 }

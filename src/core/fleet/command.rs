@@ -22,15 +22,14 @@ pub enum Command {
         owner: Owner,
         /// How long the lock lives if nobody extends or releases it.
         expire: Option<Duration>,
-        /// Some: past those who wait here, which is only right for keys that this owner holds already; for each key,
-        /// whether it must.
-        must_hold: Option<Vec<bool>>,
+        /// Only if this owner holds all of them already: then it comes before whoever waits for them.
+        must_hold: bool,
         /// How many fencing tokens to set aside beyond the one of the grant.
         reserve: u32,
         /// Some: it waits in the server's queues if it must.
         wait: Option<Place>,
-        /// For each key, whether others of this member wait right behind; empty: for none.
-        more: Vec<bool>,
+        /// Others of this member wait for the same keys right behind it.
+        more: bool,
     },
     /// Release what `held` says, if it is still so.
     Release {
@@ -40,8 +39,8 @@ pub enum Command {
         keys: KeySet,
         /// Whose.
         held: Held,
-        /// For each key, whether others of this member wait for it; empty: for none.
-        more: Vec<bool>,
+        /// Others of this member wait for the same keys.
+        more: bool,
     },
     /// Leave the queues, and give back what the attempt took, if it took anything.
     Cancel {

@@ -56,8 +56,8 @@ pub(super) struct Errand {
     kind: ErrandKind,
     /// Nobody waits for its outcome.
     pub caller_gone: bool,
-    /// For each key that is released, whether others of this member wait for it; empty: for none.
-    more: Vec<bool>,
+    /// Others of this member wait for what is released.
+    more: bool,
     /// A try of it was sent and its answer will never come.
     maybe_ran: bool,
     /// A timer will send it again.
@@ -66,7 +66,7 @@ pub(super) struct Errand {
 }
 
 impl Errand {
-    pub(super) fn new(kind: ErrandKind, caller_gone: bool, more: Vec<bool>) -> Self {
+    pub(super) fn new(kind: ErrandKind, caller_gone: bool, more: bool) -> Self {
         Errand {
             kind,
             caller_gone,
@@ -82,7 +82,7 @@ impl Fleet {
     /// Starts an errand that somebody waits for. News will tell.
     pub fn run(&mut self, now: Moment, ticket: Ticket, kind: ErrandKind) {
         let answer_by = now.after(self.config.command_timeout);
-        self.start_errand(now, ticket, Errand::new(kind, false, Vec::new()), answer_by);
+        self.start_errand(now, ticket, Errand::new(kind, false, false), answer_by);
     }
 
     /// Starts the release of `keys` by `owner_id`, which is the id of a job of this process. A lease that was passed on
@@ -131,7 +131,7 @@ impl Fleet {
         let Some(errand) = self.errands.get_mut(&ticket) else {
             return;
         };
-        let more = errand.more.clone();
+        let more = errand.more;
         let command = match &mut errand.kind {
             ErrandKind::Finish {
                 keys, grant, token, ..
@@ -264,8 +264,9 @@ impl Fleet {
         let mut locks = std::mem::take(found);
         locks.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         locks.dedup_by(|a, b| a.key == b.key);
+        let waiting = self.waiting_by_key();
         for lock in &mut locks {
-            lock.waiting = self.waiting_for(&lock.key);
+            lock.waiting = waiting.get(&*lock.key).copied().unwrap_or(0);
         }
         self.end_errand(ticket, Outcome::Inspected(locks));
     }

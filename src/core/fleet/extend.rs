@@ -1,7 +1,5 @@
 //! An owner that holds keys already and asks again: past the local queue, where that is right.
 
-use std::sync::Arc;
-
 use super::ask::Phase;
 use super::{Answer, Command, Fleet, Timer};
 use crate::core::moment::Moment;
@@ -12,7 +10,7 @@ use crate::core::ticket::Ticket;
 
 impl Fleet {
     /// The owner that waits may be the holder already: then its lock is to be extended, past the local queue, whose
-    /// first cannot have the key before this owner releases it. Keys that nobody before it waits for may be free.
+    /// first cannot have the keys before this owner releases them.
     pub(super) fn try_to_extend(&mut self, ticket: Ticket) {
         let up = self.is_up();
         let Some(ask) = self.asks.get(&ticket) else {
@@ -31,16 +29,15 @@ impl Fleet {
         if !may_extend || ask.extending || !up {
             return;
         }
-        let is_wanted = |key: &Arc<str>| self.table.is_wanted_before(key, ticket);
         let command = Command::Acquire {
             ticket,
             keys: ask.wish.keys.clone(),
             owner: ask.wish.owner(ticket),
             expire: ask.wish.expire(),
-            must_hold: Some(ask.wish.keys.iter().map(is_wanted).collect()),
+            must_hold: true,
             reserve: 0,
             wait: None,
-            more: Vec::new(),
+            more: false,
         };
         if let Some(ask) = self.asks.get_mut(&ticket) {
             ask.extending = true;
@@ -73,13 +70,16 @@ impl Fleet {
     }
 
     /// `owner` got a lock: others of the same name that wait here may now hold what they lack.
-    pub(super) fn look_at_same_owner(&mut self, owner: &Owner) {
+    pub(super) fn look_at_same_owner(&mut self, now: Moment, owner: &Owner) {
         if matches!(owner, Owner::Anyone) && !self.config.ownerless_open {
             return;
         }
         let same = |claim: &Claim| matches!(claim, Claim::Lock { owner: other, .. } if other == owner);
         for ticket in self.tickets_where(|ask| ask.phase == Phase::Queued && same(&ask.wish.claim)) {
             self.try_to_extend(ticket);
+        }
+        for ticket in self.tickets_where(|ask| ask.phase == Phase::Waiting && same(&ask.wish.claim)) {
+            self.send_ask(now, ticket);
         }
     }
 }

@@ -68,6 +68,10 @@ impl Lease {
         self.token
     }
 
+    pub(super) fn keys(&self) -> &KeySet {
+        &self.keys
+    }
+
     pub(super) fn span(&self) -> Duration {
         self.span
     }
@@ -124,8 +128,6 @@ impl Fleet {
 
     /// The job of `ticket` has ended: its keys go to the next one. News tells whether they were its own until now.
     pub fn finish(&mut self, now: Moment, job: Ticket) {
-        // Whoever has waited for long enough is no heir.
-        self.in_table(now, |table, effects| table.tick(now, effects));
         let grant = self.grant_of(job);
         if self.leases.get(&grant).is_none_or(|lease| lease.job != job) {
             self.tell(job, Outcome::Finished(false));
@@ -150,19 +152,20 @@ impl Fleet {
         // The job ended while its lease was good. If the server does not say otherwise before that lapses, or before
         // the caller has waited long enough, that is what the caller is told.
         let answer_by = lease.ends_at.min(now.after(self.config.command_timeout));
+        let keys = lease.keys.clone();
         let kind = ErrandKind::Finish {
             keys: lease.keys,
             grant,
             token: lease.token,
             lapses_at: now.after(lease.span),
         };
-        let errand = Errand::new(kind, lost || !has_caller, self.wanted_more(job));
+        let errand = Errand::new(kind, lost || !has_caller, self.lines.behind(&keys) > 0);
         if self.config.local_handoffs == 0 {
-            self.leave_table(now, job);
+            self.give_up_place(now, job, &keys);
             self.start_errand(now, job, errand, answer_by);
         } else {
             self.start_errand(now, job, errand, answer_by);
-            self.leave_table(now, job);
+            self.give_up_place(now, job, &keys);
         }
     }
 

@@ -1,62 +1,168 @@
-//! The local queue: who of this member may ask the server.
+//! The local queues: who of this member may ask the server. Of those that want the same keys, the first.
+//!
+//! Whoever wants other keys has a queue of its own, also where the two sets overlap: what comes first of these is for the
+//! server to say, which knows who else in the fleet wants which of the keys.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 
 use super::{Fleet, Link};
+use crate::core::error::RequestError;
+use crate::core::key::KeySet;
 use crate::core::moment::Moment;
 use crate::core::outcome::Outcome;
-use crate::core::table::{Change, Effect, Table};
+use crate::core::table::Limits;
 use crate::core::ticket::Ticket;
 
-impl Fleet {
-    /// Runs one turn of the local table and follows up on what it granted and ended.
-    pub(super) fn in_table<R>(
-        &mut self,
-        now: Moment,
-        turn: impl FnOnce(&mut Table, &mut Vec<Effect>) -> R,
-    ) -> R {
-        let mut effects = std::mem::take(&mut self.effects);
-        let result = turn(&mut self.table, &mut effects);
-        for Effect { ticket, change, .. } in effects.drain(..) {
-            match change {
-                Change::Granted => self.may_ask(now, ticket),
-                Change::TimedOut(key) => self.queue_timed_out(now, ticket, key),
-                // Only `finish` frees a local place, so nobody else can have taken it.
-                Change::Lost(_) => {}
+/// One queue for each key set that somebody here asks for or holds.
+#[derive(Debug)]
+pub(super) struct Lines {
+    lines: HashMap<KeySet, Line>,
+    limits: Limits,
+    /// How many stand behind a first one.
+    behind: usize,
+}
+
+#[derive(Debug)]
+struct Line {
+    /// The one that asks the server, or holds the keys.
+    first: Ticket,
+    /// Whoever waits for its turn, in order.
+    behind: BTreeSet<Ticket>,
+}
+
+impl Lines {
+    pub(super) fn new(limits: Limits) -> Self {
+        Lines {
+            lines: HashMap::new(),
+            limits,
+            behind: 0,
+        }
+    }
+
+    /// Whether somebody asks for exactly these keys already, or holds them.
+    pub(super) fn has(&self, keys: &KeySet) -> bool {
+        self.lines.contains_key(keys)
+    }
+
+    /// Whether `ticket`, which takes the last place for `keys`, is the first there.
+    fn join(&mut self, ticket: Ticket, keys: &KeySet) -> Result<bool, RequestError> {
+        match self.lines.entry(keys.clone()) {
+            Entry::Vacant(line) => {
+                line.insert(Line {
+                    first: ticket,
+                    behind: BTreeSet::new(),
+                });
+                Ok(true)
+            }
+            Entry::Occupied(mut line) => {
+                let behind = &mut line.get_mut().behind;
+                if self.behind >= self.limits.waiters_max {
+                    let max = self.limits.waiters_max;
+                    return Err(RequestError::Waiters { max });
+                }
+                if behind.len() >= self.limits.waiters_per_key_max {
+                    return Err(RequestError::WaitersPerKey {
+                        key: keys.iter().next().map_or("", |key| key).to_owned(),
+                        max: self.limits.waiters_per_key_max,
+                    });
+                }
+                behind.insert(ticket);
+                self.behind += 1;
+                Ok(false)
             }
         }
-        self.effects = effects;
-        result
     }
 
-    /// For each key of `job`, whether others wait for it here; empty: for none.
-    pub(super) fn wanted_more(&self, job: Ticket) -> Vec<bool> {
-        if !self.table.is_waited_for(job) {
-            return Vec::new();
+    /// Takes `ticket` out. Some: it was the first, and now this one is.
+    pub(super) fn leave(&mut self, ticket: Ticket, keys: &KeySet) -> Option<Ticket> {
+        let Entry::Occupied(mut entry) = self.lines.entry(keys.clone()) else {
+            return None;
+        };
+        let line = entry.get_mut();
+        if line.first != ticket {
+            self.behind -= usize::from(line.behind.remove(&ticket));
+            return None;
         }
-        let keys = self.table.keys_of(job).into_iter().flatten();
-        keys.map(|key| self.table.waiters_of(key) > 0).collect()
+        match line.behind.pop_first() {
+            Some(next) => {
+                line.first = next;
+                self.behind -= 1;
+                Some(next)
+            }
+            None => {
+                entry.remove();
+                None
+            }
+        }
     }
 
-    /// Gives up the local place of `ticket`: the next one in the queue may ask.
-    pub(super) fn leave_table(&mut self, now: Moment, ticket: Ticket) {
-        self.in_table(now, |table, effects| table.cancel(now, ticket, effects));
+    /// Who comes after the first.
+    pub(super) fn heir(&self, keys: &KeySet) -> Option<Ticket> {
+        self.lines.get(keys)?.behind.first().copied()
     }
 
-    fn queue_timed_out(&mut self, now: Moment, ticket: Ticket, key: Arc<str>) {
-        let Some(ask) = self.asks.get(&ticket) else {
-            return;
-        };
-        let outcome = match &self.link {
-            Link::New(_) | Link::Up => Outcome::TimedOut(key),
-            Link::Down(why) => Outcome::Failed(why.clone()),
-        };
-        let may_have_extended = ask.may_have_extended();
-        self.tell(ticket, outcome);
-        if may_have_extended {
-            self.ask_abandoned(now, ticket);
-        } else {
-            self.remove_ask(ticket);
+    /// How many stand behind the first.
+    pub(super) fn behind(&self, keys: &KeySet) -> usize {
+        self.lines.get(keys).map_or(0, |line| line.behind.len())
+    }
+}
+
+impl Fleet {
+    /// Takes a place for a request. False: others come first.
+    ///
+    /// # Errors
+    /// As many wait as may.
+    pub(super) fn take_place(&mut self, ticket: Ticket, keys: &KeySet) -> Result<bool, RequestError> {
+        self.lines.join(ticket, keys)
+    }
+
+    /// Gives up the place of `ticket`: the next one that still waits may ask.
+    pub(super) fn give_up_place(&mut self, now: Moment, ticket: Ticket, keys: &KeySet) {
+        let mut next = self.lines.leave(ticket, keys);
+        while let Some(ticket) = next {
+            if !self.is_overdue(now, ticket) {
+                return self.may_ask(now, ticket);
+            }
+            next = self.lines.leave(ticket, keys);
+            self.overdue_in_line(now, ticket);
+        }
+    }
+
+    /// The next of those behind the first that still waits.
+    pub(super) fn patient_heir(&mut self, now: Moment, keys: &KeySet) -> Option<Ticket> {
+        while let Some(heir) = self.lines.heir(keys) {
+            if !self.is_overdue(now, heir) {
+                return Some(heir);
+            }
+            self.lines.leave(heir, keys);
+            self.overdue_in_line(now, heir);
+        }
+        None
+    }
+
+    fn is_overdue(&self, now: Moment, ticket: Ticket) -> bool {
+        let ends_at = self.asks.get(&ticket).and_then(|ask| ask.ends_at);
+        ends_at.is_some_and(|at| at <= now)
+    }
+
+    /// The patience of one that never got to ask has ended. It has left its line already.
+    fn overdue_in_line(&mut self, now: Moment, ticket: Ticket) {
+        if let Some(ask) = self.asks.get_mut(&ticket) {
+            ask.has_place = false;
+            self.ask_ends(now, ticket);
+        }
+    }
+
+    /// What one is told whose turn did not come in time.
+    pub(super) fn queue_timed_out(&self, keys: &KeySet) -> Outcome {
+        match (&self.link, keys.iter().next()) {
+            (Link::New(_) | Link::Up, Some(key)) => Outcome::TimedOut(key.clone()),
+            (Link::Down(why), _) => Outcome::Failed(why.clone()),
+            // Nobody waits for no keys.
+            (_, None) => Outcome::Failed(self.unreachable("in time")),
         }
     }
 }

@@ -4,8 +4,7 @@
 //! what to do with an answer that comes too late or not at all, when to renew and when to give up. It does no I/O: it
 //! queues [`Command`]s for a link to the server and is told of [`Answer`]s, of the link's end and of its return.
 //!
-//! Requests that are ready to wait first queue in the local [`Table`], so that one request per key set asks the
-//! server, whoever many wait here. What the table grants is only the right to ask.
+//! Requests that are ready to wait first queue here, so that one request per key set asks the server, however many wait.
 //!
 //! Invariants:
 //! - Nobody is told that it holds a lock before the server said so, nor after the lease of that answer has lapsed.
@@ -27,15 +26,16 @@ mod local_queue;
 mod settle;
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use crate::core::backoff::Backoff;
 use crate::core::error::RequestError;
 use crate::core::moment::Moment;
 use crate::core::outcome::{Completion, Failure, Outcome};
-use crate::core::table::{Client, Effect, Limits, Ownerless, Patience, Request, Table, Verdict};
+use crate::core::table::{Limits, Patience};
 use crate::core::ticket::Ticket;
 use ask::Ask;
 pub use ask::Wish;
@@ -43,9 +43,7 @@ pub use command::{Answer, Command, Held, Place, Push, Renewal, Sent, ServerError
 use errand::Errand;
 pub use errand::ErrandKind;
 use lease::Lease;
-
-/// The table in front of a server has one client: this member.
-const HERE: Client = Client(0);
+use local_queue::Lines;
 
 /// How a member behaves.
 #[derive(Clone, Debug)]
@@ -98,8 +96,7 @@ enum Link {
 pub struct Fleet {
     config: Config,
     link: Link,
-    /// The local queues. A job in here is a request that may ask the server, asks it, or holds a lease.
-    table: Table,
+    lines: Lines,
     asks: HashMap<Ticket, Ask>,
     /// By the job that each was granted to.
     leases: HashMap<Ticket, Lease>,
@@ -113,8 +110,6 @@ pub struct Fleet {
     stalled: Duration,
     outbox: VecDeque<Command>,
     news: Vec<Completion>,
-    /// Reused from turn to turn.
-    effects: Vec<Effect>,
 }
 
 impl Fleet {
@@ -126,7 +121,7 @@ impl Fleet {
             key: None,
         };
         Fleet {
-            table: Table::new(Ownerless::Exclusive, config.limits),
+            lines: Lines::new(config.limits),
             config,
             link: Link::New(why),
             asks: HashMap::new(),
@@ -138,7 +133,6 @@ impl Fleet {
             stalled: Duration::ZERO,
             outbox: VecDeque::new(),
             news: Vec::new(),
-            effects: Vec::new(),
         }
     }
 
@@ -152,37 +146,35 @@ impl Fleet {
         let queues = wish.is_job() || patience != Patience::Refuse;
         let mut ask = Ask::new(now, wish, queues);
         if queues {
-            let request = Request {
-                ticket,
-                client: HERE,
-                keys: ask.wish.keys.clone(),
-                claim: crate::core::table::Claim::Job,
-                patience,
+            let keys = &ask.wish.keys;
+            let waits = match patience {
+                Patience::Refuse => false,
+                Patience::Until(moment) => moment > now,
+                Patience::Forever => true,
             };
-            match self.in_table(now, |table, effects| table.request(now, request, effects))? {
-                Verdict::Granted => {}
-                Verdict::Refused(key) => {
-                    self.tell(ticket, Outcome::TimedOut(key));
-                    return Ok(());
-                }
-                Verdict::Queued => {
-                    ask.wait_here();
-                    self.asks.insert(ticket, ask);
-                    self.try_to_extend(ticket);
-                    return Ok(());
-                }
+            if !waits && self.lines.has(keys) {
+                let outcome = self.queue_timed_out(keys);
+                self.tell(ticket, outcome);
+                return Ok(());
+            }
+            let keys = keys.clone();
+            if !self.take_place(ticket, &keys)? {
+                ask.wait_here();
+                self.asks.insert(ticket, ask);
+                self.arm_ask(now, ticket);
+                self.try_to_extend(ticket);
+                return Ok(());
             }
         }
         self.asks.insert(ticket, ask);
         self.arm_ask(now, ticket);
-        self.send_ask(now, ticket);
+        self.may_ask(now, ticket);
         Ok(())
     }
 
     /// Does what is due. `stalled` is for how long the caller's thread has not answered.
     pub fn tick(&mut self, now: Moment, stalled: Duration) {
         self.stalled = stalled;
-        self.in_table(now, |table, effects| table.tick(now, effects));
         let mut due_renewals = Vec::new();
         while let Some((at, timer)) = self.timers.first().copied() {
             if at > now {
@@ -205,8 +197,7 @@ impl Fleet {
 
     /// When [`Fleet::tick`] has something to do next.
     pub fn next_deadline(&self) -> Moment {
-        let timer = self.timers.first().map_or(Moment::NEVER, |(at, _)| *at);
-        timer.min(self.table.next_deadline())
+        self.timers.first().map_or(Moment::NEVER, |(at, _)| *at)
     }
 
     /// The link to the server stands. `fenced`: nothing that was sent over the link before can run any more. `has_inbox`:
@@ -255,7 +246,7 @@ impl Fleet {
         match command {
             Command::Acquire {
                 ticket,
-                must_hold: Some(_),
+                must_hold: true,
                 ..
             } => self.extend_answered(now, ticket, &answer),
             Command::Acquire { ticket, reserve, .. } => {
@@ -325,18 +316,25 @@ impl Fleet {
         self.leases.len()
     }
 
-    /// How many keys jobs of this member hold or wait for.
+    /// How many keys jobs of this member hold, or its requests wait for.
     pub fn keys(&self) -> usize {
-        self.table.keys()
+        let asked = self
+            .asks
+            .values()
+            .filter(|ask| ask.has_place)
+            .map(|ask| &ask.wish.keys);
+        let held = self.leases.values().map(Lease::keys);
+        asked.chain(held).flatten().collect::<HashSet<_>>().len()
     }
 
-    /// How many requests of this member wait for `key`: those in the local queue, and the one that asks for them.
-    pub fn waiting_for(&self, key: &str) -> usize {
-        let asks = self
-            .table
-            .job_of(key)
-            .is_some_and(|ticket| self.asks.contains_key(&ticket));
-        self.table.waiters_of(key) + usize::from(asks)
+    /// How many requests of this member wait for each key.
+    fn waiting_by_key(&self) -> HashMap<Arc<str>, usize> {
+        let mut waiting: HashMap<Arc<str>, usize> = HashMap::new();
+        let asked = self.asks.values().filter(|ask| ask.has_place);
+        for key in asked.flat_map(|ask| &ask.wish.keys) {
+            *waiting.entry_ref(key).or_default() += 1;
+        }
+        waiting
     }
 
     fn is_up(&self) -> bool {

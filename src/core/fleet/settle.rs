@@ -26,7 +26,7 @@ impl Fleet {
             return;
         }
         // Too short a wait says nothing about the server.
-        let says_nothing = ask.armed_at.is_some_and(|at| now.since(at) < TELLING_WAIT);
+        let says_nothing = ask.armed_at.is_none_or(|at| now.since(at) < TELLING_WAIT);
         let first_key = ask.wish.keys.iter().next().filter(|_| says_nothing);
         let outcome = match (&ask.trouble, &ask.busy.as_ref().or(first_key), &self.link) {
             (_, _, Link::Down(why)) => Outcome::Failed(why.clone()),
@@ -38,7 +38,7 @@ impl Fleet {
         self.ask_abandoned(now, ticket);
     }
 
-    /// Nobody waits for `ticket` any more.
+    /// Nobody waits for `ticket` any more. Its place goes to the next one here, and what it may hold is given back.
     pub(super) fn ask_abandoned(&mut self, now: Moment, ticket: Ticket) {
         let Some(ask) = self.asks.get_mut(&ticket) else {
             return;
@@ -49,9 +49,9 @@ impl Fleet {
         }
         match ask.phase {
             // Its answer will tell whether there is something to give back.
-            Phase::Sent | Phase::Cancelling => {}
-            Phase::Waiting if ask.may_hold => self.start_cancel(ticket),
-            Phase::Stuck if ask.may_hold => {}
+            Phase::Sent | Phase::Cancelling => self.give_up_place_of(now, ticket),
+            Phase::Stuck if ask.may_hold => self.give_up_place_of(now, ticket),
+            Phase::Waiting if ask.may_hold => self.cancel_and_give_up_place(now, ticket),
             Phase::Queued | Phase::Waiting | Phase::Stuck => self.forget(now, ticket),
         }
     }
@@ -64,9 +64,7 @@ impl Fleet {
         let is_on_its_way = ask.extending;
         ask.phase = if is_on_its_way { Phase::Sent } else { Phase::Stuck };
         ask.may_hold = true;
-        if std::mem::take(&mut ask.has_place) {
-            self.leave_table(now, ticket);
-        }
+        self.give_up_place_of(now, ticket);
         if !is_on_its_way {
             self.start_cancel(ticket);
         }
@@ -79,9 +77,30 @@ impl Fleet {
         };
         ask.caller_gone = true;
         if ask.may_hold {
-            self.start_cancel(ticket);
+            self.cancel_and_give_up_place(now, ticket);
         } else {
             self.forget(now, ticket);
+        }
+    }
+
+    /// In strict order the next one here asks before the server hears of the cancellation: it may have come before those
+    /// who wait elsewhere. Else it asks behind them.
+    fn cancel_and_give_up_place(&mut self, now: Moment, ticket: Ticket) {
+        if self.config.local_handoffs == 0 {
+            self.give_up_place_of(now, ticket);
+            self.start_cancel(ticket);
+        } else {
+            self.start_cancel(ticket);
+            self.give_up_place_of(now, ticket);
+        }
+    }
+
+    fn give_up_place_of(&mut self, now: Moment, ticket: Ticket) {
+        if let Some(ask) = self.asks.get_mut(&ticket)
+            && std::mem::take(&mut ask.has_place)
+        {
+            let keys = ask.wish.keys.clone();
+            self.give_up_place(now, ticket, &keys);
         }
     }
 

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::Table;
 use super::slot::Slot;
-use crate::core::key::KeySet;
 use crate::core::moment::Moment;
 use crate::core::owner::Owner;
 use crate::core::ticket::Ticket;
@@ -66,42 +65,6 @@ impl Table {
     /// Whether `ticket` waits here.
     pub fn is_waiting(&self, ticket: Ticket) -> bool {
         self.waiters.contains_key(&ticket)
-    }
-
-    /// The waiter that will have the keys of `job` after it, if that wants exactly the same ones and is the next for
-    /// each of them.
-    pub fn heir_of(&self, job: Ticket) -> Option<Ticket> {
-        let keys = &self.jobs.get(&job)?.keys;
-        let next_for = |key| self.slots.get(key).and_then(|slot| slot.queue.first().copied());
-        let heir = next_for(keys.iter().next()?)?;
-        let same = self.waiters.get(&heir)?.keys == *keys;
-        (same && keys.iter().all(|key| next_for(key) == Some(heir))).then_some(heir)
-    }
-
-    /// Whether somebody here has `key`, or waits for it since before `waiter` does.
-    pub fn is_wanted_before(&self, key: &str, waiter: Ticket) -> bool {
-        self.slots.get(key).is_some_and(|slot| {
-            slot.holder.is_some() || slot.queue.first().is_some_and(|first| *first < waiter)
-        })
-    }
-
-    /// What `job` holds.
-    pub fn keys_of(&self, job: Ticket) -> Option<&KeySet> {
-        self.jobs.get(&job).map(|job| &job.keys)
-    }
-
-    /// Whether anybody waits for a key of `job`.
-    pub fn is_waited_for(&self, job: Ticket) -> bool {
-        let keys = self.jobs.get(&job).map(|job| &job.keys);
-        keys.is_some_and(|keys| keys.iter().any(|key| self.waiters_of(key) > 0))
-    }
-
-    /// The job that holds `key`, if a job does.
-    pub fn job_of(&self, key: &str) -> Option<Ticket> {
-        match self.slots.get(key)?.holder.as_ref()?.owner {
-            Owner::Job(ticket) => Some(ticket),
-            _ => None,
-        }
     }
 }
 

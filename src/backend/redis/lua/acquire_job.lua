@@ -1,8 +1,8 @@
 -- Takes all locks for a job, or none; or waits for them. Also the poll, and the claim of what was handed over.
 -- KEYS  1..n  the locks, n + 1..2n  their queues, 2n + 1  the waiter, 2n + 2  the fence counter
 -- ARGV  1  the attempt's id, 2  lease in ms, 3  how many tokens to set aside, 4  empty: do not wait; else the ticket that
---       the attempt has, 0: none yet, 5  us by which a new ticket is older than now, 6  inbox, 7  empty, or for each
---       lock '1': others of its process wait right behind it
+--       the attempt has, 0: none yet, 5  us by which a new ticket is older than now, 6  inbox, 7  '1': others of its
+--       process wait for the same locks right behind it
 -- Reply  the fencing token; or {i, ms}: lock i is held, for so long (-1: without end), and nothing has changed; or
 --       {i, ms, ticket, silent}: it waits (see wait_reply)
 -- The same attempt may ask again: what an earlier try of it took is its own.
@@ -36,7 +36,7 @@ for i = 1, locks do
 end
 
 local queues = { unpack(KEYS, locks + 1, 2 * locks) }
-local q = open_queues(KEYS[#KEYS - 1], queues, ARGV[7])
+local q = open_queues(KEYS[#KEYS - 1], queues, ARGV[7] == '1')
 if #mine < locks then
   -- Whoever waits holds nothing.
   if #mine > 0 then

@@ -3,13 +3,13 @@
 -- KEYS  1..n  the locks, n + 1..2n  their queues, 2n + 1  the waiter, 2n + 2..3n + 1  the records, 3n + 2  the fence
 --       counter
 -- ARGV  1  the attempt's id, 2  expiry in ms (0: none), 3  owner id ('*': none), 4  empty: do not wait; else the ticket
---       that the attempt has, 0: none yet, 5  us by which a new ticket is older than now, 6  inbox, 7  empty, or for each
---       lock '1': others of its process wait right behind it, 8  empty, or for each lock '1': only if the owner holds it already, 9  '1': a lock
+--       that the attempt has, 0: none yet, 5  us by which a new ticket is older than now, 6  inbox, 7  '1': others of its
+--       process wait for the same locks right behind it, 8  '1': only if the owner holds all of them already, 9  '1': a lock
 --       without an owner is open to all, 10  ms that a record lives where its lock does not expire
 -- Reply  as of acquire_job
 -- The same attempt may ask again: what an earlier try of it took is its own.
 local locks = (#KEYS - 2) / 3
-local attempt, expire, owner, must_hold, open = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[8], ARGV[9] == '1'
+local attempt, expire, owner, must_hold, open = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[8] == '1', ARGV[9] == '1'
 local records = 2 * locks + 1
 local record_expire = expire > 0 and expire or ARGV[10]
 
@@ -22,7 +22,7 @@ local function put(i, record)
   redis.call('SET', KEYS[records + i], record, 'PX', record_expire)
 end
 
-if redis.call('EXISTS', unpack(KEYS, 1, records)) == 0 and not string.find(must_hold, '1', 1, true) then
+if not must_hold and redis.call('EXISTS', unpack(KEYS, 1, records)) == 0 then
   local token = mint(KEYS[#KEYS], '0')
   for i = 1, locks do
     put(i, attempt .. ' ' .. token)
@@ -43,8 +43,8 @@ for i = 1, locks do
   if type(holder) == 'table' then
     return no_lock(holder, KEYS[i])
   end
-  if not holder and string.sub(must_hold, i, i) == '1' then
-    return { i, 0 }
+  if must_hold and not (holder and is_ours(holder, i)) then
+    return { i, redis.call('PTTL', KEYS[i]) }
   end
   if holder and is_ours(holder, i) then
     ours = ours + 1
@@ -54,7 +54,7 @@ for i = 1, locks do
 end
 
 local queues = { unpack(KEYS, locks + 1, 2 * locks) }
-local q = open_queues(KEYS[records], queues, ARGV[7])
+local q = open_queues(KEYS[records], queues, ARGV[7] == '1')
 if ours < locks then
   -- Whoever waits, or is told no, holds nothing of this attempt.
   for i = 1, locks do

@@ -12,7 +12,7 @@ for i = 1, locks do
 end
 if redis.call('EXISTS', unpack(KEYS, locks + 1)) > 0 then
   local queues = { unpack(KEYS, locks + 1, 2 * locks) }
-  local q = open_queues(KEYS[#KEYS], queues, '')
+  local q = open_queues(KEYS[#KEYS], queues, false)
   q.leave(queues)
   q.hand_over(queues)
 end

@@ -10,7 +10,7 @@ for i = 1, locks do
 end
 if redis.call('EXISTS', unpack(KEYS, locks + 1, waiter)) > 0 then
   local queues = { unpack(KEYS, locks + 1, 2 * locks) }
-  local q = open_queues(KEYS[waiter], queues, '')
+  local q = open_queues(KEYS[waiter], queues, false)
   q.leave(queues)
   q.hand_over(queues)
 end

@@ -5,8 +5,8 @@
 -- 'old <us>', until when such a node counts as being about. A waiter is a hash: owner ('' for a job), inbox ('': none),
 -- ticket, open, granted ('1': handed over and not claimed yet), and its queues under 1, 2, ...
 
--- The queues as seen by `me`, the name of the waiter that this call is for ('': none). `more` tells of each of `queues`
--- ('1', or '': of none) whether others of the same process are right behind.
+-- The queues as seen by `me`, the name of the waiter that this call is for ('': none). `more`: others of the same
+-- process are right behind it, for the same `queues`.
 local function open_queues(me, queues, more)
   local CLAIM_MS, KEEP_MS, FOLLOW_MS, WATCH_MS = 2000, 60000, 2000, 1200
   local REIGN_US, GAP_MS, OLD_GAP_MS, OLD_US = 1000000, 30, 250, 60000000
@@ -15,8 +15,8 @@ local function open_queues(me, queues, more)
   -- Inboxes that nobody listens to, and waiters that have been looked at since the last one left.
   local gone, seen = {}, {}
   local followed = {}
-  for i = 1, #more do
-    followed[queues[i]] = string.sub(more, i, i) == '1'
+  for _, queue in ipairs(more and queues or {}) do
+    followed[queue] = true
   end
   local time
 
@@ -312,13 +312,11 @@ local function open_queues(me, queues, more)
     end
   end
 
-  -- Locks that nobody waits for have been released: those that are followed are passed on.
+  -- Locks that nobody waits for have been released: they are passed on to those who follow.
   function q.begin_passing()
-    for queue in pairs(followed) do
-      if followed[queue] then
-        q.pause_of({ queue })
-        tidy(queue)
-      end
+    q.pause_of(queues)
+    for _, queue in ipairs(queues) do
+      tidy(queue)
     end
   end
 

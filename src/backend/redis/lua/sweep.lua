@@ -14,6 +14,6 @@ for i = 1, locks do
   end
 end
 if #queues > 0 then
-  open_queues('', queues, '').hand_over(queues)
+  open_queues('', queues, false).hand_over(queues)
 end
 return 1
