@@ -22,16 +22,18 @@ export interface LocksOptions {
   /** How long `execute` waits for a lock, in seconds. A number in a string will do. Default: 5. */
   waitLockingTimeout?: number | string | undefined;
   /**
-   * How long until a waiter first asks Redis again, in milliseconds, if the lock is not due to lapse before. A number
-   * in a string will do. Default: 20, or `maximumRetryInterval` if that is less.
+   * Where polls of Redis begin that back off, in milliseconds. A waiter is told when its turn comes; the next one
+   * behind a node that does not announce its releases polls first after this times `backoffFactor`. A number in a
+   * string will do. Default: 20, or `maximumRetryInterval` if that is less.
    */
   defaultRetryInterval?: number | string | undefined;
   /**
-   * The longest that a waiter lets pass before it asks Redis again, in milliseconds. A number in a string will do.
-   * Default: 1000, or `defaultRetryInterval` if that is more.
+   * How often a waiter asks Redis by itself, in milliseconds, in case it was not told. More than 1000 counts as 1000,
+   * but for polls of a server that says that it cannot serve now. A number in a string will do. Default: 1000, or
+   * `defaultRetryInterval` if that is more.
    */
   maximumRetryInterval?: number | string | undefined;
-  /** By how much the interval grows each time. A number in a string will do. Default: 2. */
+  /** By how much the interval of polls that back off grows each time. A number in a string will do. Default: 2. */
   backoffFactor?: number | string | undefined;
   /**
    * The lease of `execute`, in seconds: how long keys stay locked when the process that holds them dies. It is renewed
@@ -52,7 +54,8 @@ export interface LocksOptions {
   maxStall?: number | undefined;
   /**
    * How often the lease of a lock on Redis passes directly from one job of this process to the next that waits for
-   * the same keys, before other processes have their turn. 0: never. Default: 16.
+   * the same keys, before other processes have their turn. 0: never; with 0 everywhere, all processes are served in the
+   * order in which their callers asked. Default: 16.
    */
   localHandoffs?: number | undefined;
   /** How long `close` waits for running jobs, in seconds. Default: 5. */

@@ -1,7 +1,7 @@
 //! The scripts: how each command becomes one call.
 //!
-//! One Lua file per script, its arguments and replies in its header. All keys are in KEYS, and no Lua is made from
-//! data.
+//! One Lua file per script, its arguments and replies in its header. All keys that a command names are in KEYS; handing
+//! over also touches those that waiters named when they came. No Lua is made from data.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;

@@ -142,6 +142,6 @@ impl Ask {
     }
 
     pub(super) fn waits(&self) -> bool {
-        self.wish.is_job() || self.wish.patience != Patience::Refuse
+        self.wish.patience != Patience::Refuse
     }
 }

@@ -10,7 +10,7 @@
 //! - Nobody is told that it holds a lock before the server said so, nor after the lease of that answer has lapsed.
 //!   A lease counts from when its last successful command was *sent*, less a margin.
 //! - An attempt whose answer was lost stays on record until it is settled: repeated under its own id if its caller
-//!   waits, cancelled under its own id if the caller has gone. Its local place is not given away before.
+//!   waits, cancelled under its own id if the caller has gone.
 //! - Whoever was told no has nothing locked: an answer that grants to a caller that has gone is given back.
 //! - While the link is down nothing is queued for sending; [`Fleet::link_up`] sends what the records say is due:
 //!   what gives back first, then renewals, then what asks, in ticket order.

@@ -88,7 +88,7 @@ local function open_queues(me, queues, more)
 
   -- Both: false where nobody listens any more. Where the server's ACL does not let us know, somebody does.
   local function say(inbox, word, name, ms)
-    if inbox ~= '' and gone[inbox] == nil then
+    if inbox ~= '' and not gone[inbox] then
       local text = word .. ' ' .. string.match(name, '%d+$') .. (ms and ' ' .. ms or '')
       gone[inbox] = redis.pcall('PUBLISH', inbox, text) == 0
     end
@@ -275,7 +275,7 @@ local function open_queues(me, queues, more)
   -- The reply to `me`, which waits: which lock keeps it, when to look again because that may lapse (ms; -1: no telling),
   -- its ticket, and whether a silent node holds what it waits for.
   function q.wait_reply(queues, ticket)
-    local waiter, index, look, silent = read(me), nil, q.pause, 0
+    local waiter, index, look, silent = read(me), nil, q.pause > 0 and q.pause or -1, 0
     for i, queue in ipairs(queues) do
       local lock = lock_of(queue)
       local holder = redis.pcall('GET', lock)
@@ -290,10 +290,7 @@ local function open_queues(me, queues, more)
         end
       end
     end
-    if look == 0 or look == math.huge then
-      look = -1
-    end
-    return { index or 1, look, tonumber(ticket), silent }
+    return { index or 1, look == math.huge and -1 or look, tonumber(ticket), silent }
   end
 
   -- `me` has its locks for `ms`: it leaves its queues. Whoever comes next is told if they may lapse before it looks.
