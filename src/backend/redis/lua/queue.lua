@@ -208,6 +208,12 @@ local function open_queues(me, queues, more)
           work[#work + 1] = queue
         elseif serve(waiter) then
           seen[name] = true
+          -- It may stand behind one that is gone in a queue that nobody else would look at.
+          for _, other in ipairs(waiter) do
+            if other ~= queue and head(other) ~= name then
+              work[#work + 1] = other
+            end
+          end
         else
           seen = {}
           leave(name, waiter)
