@@ -126,7 +126,10 @@ fn decode_lock(key: &Arc<str>, lock: Reply) -> Option<Option<Lock>> {
     };
     Some(Some(Lock {
         key: key.to_string(),
-        fencing_token: token.and_then(|token| token.parse().ok()),
+        // 0: handed over, and not claimed yet.
+        fencing_token: token
+            .and_then(|token| token.parse().ok())
+            .filter(|token| *token > 0),
         owner_id: (owner != OWNERLESS).then_some(owner),
         expires_in_ms: u64::try_from(expires_in_ms).ok(),
         waiting: 0,

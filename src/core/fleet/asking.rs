@@ -130,6 +130,8 @@ impl Fleet {
                 self.wait_in_line(now, ticket, &waiting);
             }
             Answer::Error(error) => {
+                // A script that fails half-way has done the first half.
+                ask.may_hold = true;
                 if ask.caller_gone {
                     self.let_go(now, ticket);
                 } else if error.passing && ask.waits() {
@@ -219,7 +221,7 @@ impl Fleet {
             return;
         };
         let longest = self.config.backoff.longest.min(POLL_MAX);
-        let pause = if waiting.silent {
+        let pause = if waiting.silent || !self.has_inbox {
             ask.tries = ask.tries.saturating_add(1);
             // Never shorter than the backoff says: what polls cost is promised.
             self.config.backoff.pause(ask.tries, 0.0).min(longest)
@@ -240,6 +242,7 @@ impl Fleet {
         };
         let pause = self.config.backoff.pause(ask.tries, jitter(ticket, ask.tries));
         let pause = lapses_in.map_or(pause, |span| pause.min(span + Duration::from_millis(1)));
+        let pause = pause.min(POLL_MAX);
         ask.tries = ask.tries.saturating_add(1);
         self.ask_later(now, ticket, pause);
     }

@@ -60,5 +60,5 @@ if #mine < locks then
   end
 end
 local token = take()
-q.served(queues, tonumber(ARGV[2]))
+q.served(queues, tonumber(ARGV[2]), '')
 return token

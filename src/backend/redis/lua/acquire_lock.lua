@@ -88,7 +88,7 @@ local function record_of_again(i, holder, token)
   end
   local ms = redis.call('PTTL', KEYS[i])
   ms = ms < 0 and -1 or now_ms() + ms
-  local record = (before.first or '-') .. ' ' .. (before.token or token) .. ' ' .. attempt
+  local record = (before.first or '-') .. ' ' .. (before.token ~= '0' and before.token or token) .. ' ' .. attempt
   return record .. ' ' .. string.format('%.0f', ms) .. ' ' .. holder
 end
 
@@ -97,5 +97,5 @@ for i = 1, locks do
   local holder = redis.call('GET', KEYS[i])
   put(i, holder and record_of_again(i, holder, token) or attempt .. ' ' .. token)
 end
-q.served(queues, expire)
+q.served(queues, expire, owner)
 return tonumber(token)

@@ -3,12 +3,12 @@
 -- A queue is a sorted set of waiters by ticket. Below all tickets it may hold marks: 'since <us>', since when its lock has
 -- been passed on without a pause, or 'gap <us>', until when it is left free for nodes that know no queue; and
 -- 'old <us>', until when such a node counts as being about. A waiter is a hash: owner ('' for a job), inbox ('': none),
--- ticket, open, granted ('1': handed over and not claimed yet), and its queues under 1, 2, ...
+-- ticket, open, polled (us), granted ('1': handed over and not claimed yet), and its queues under 1, 2, ...
 
 -- The queues as seen by `me`, the name of the waiter that this call is for ('': none). `more`: others of the same
 -- process are right behind it, for the same `queues`.
 local function open_queues(me, queues, more)
-  local CLAIM_MS, KEEP_MS, FOLLOW_MS, WATCH_MS = 2000, 60000, 2000, 1200
+  local CLAIM_MS, STALE_US, KEEP_MS, FOLLOW_MS, WATCH_MS = 2000, 2000000, 60000, 2000, 1200
   local REIGN_US, GAP_MS, OLD_GAP_MS, OLD_US = 1000000, 30, 250, 60000000
 
   local q = { granted = false, pause = 0 }
@@ -86,20 +86,19 @@ local function open_queues(me, queues, more)
     return waiter
   end
 
-  -- Both: false where nobody listens any more. Where the server's ACL does not let us know, somebody does.
-  local function say(inbox, word, name, ms)
-    if inbox ~= '' and not gone[inbox] then
-      local text = word .. ' ' .. string.match(name, '%d+$') .. (ms and ' ' .. ms or '')
-      gone[inbox] = redis.pcall('PUBLISH', inbox, text) == 0
-    end
-    return not gone[inbox]
-  end
-
+  -- Whether somebody subscribes to an inbox. Where the server's ACL does not let us know, somebody does. What PUBLISH
+  -- answers would count those who listen to every channel.
   local function listens(inbox)
     if inbox ~= '' and gone[inbox] == nil then
       gone[inbox] = redis.pcall('PUBSUB', 'NUMSUB', inbox)[2] == 0
     end
     return not gone[inbox]
+  end
+
+  local function say(inbox, word, name, ms)
+    if inbox and inbox ~= '' then
+      redis.pcall('PUBLISH', inbox, word .. ' ' .. string.match(name, '%d+$') .. (ms and ' ' .. ms or ''))
+    end
   end
 
   local function leave(name, queues)
@@ -132,16 +131,25 @@ local function open_queues(me, queues, more)
 
   -- For how many ms the locks are to be left free before they are passed on once more; 0: not at all.
   function q.pause_of(queues)
-    local now, pause = now_us(), 0
+    local now, pause, due, rested = now_us(), 0, {}, {}
     for _, queue in ipairs(queues) do
       local _, marks = head(queue)
-      if marks.gap and marks.gap > now then
+      local gap_ms = (marks.old or 0) > now and OLD_GAP_MS or GAP_MS
+      -- A mark from beyond is of before the clock was set back.
+      if marks.gap and marks.gap > now and marks.gap <= now + OLD_GAP_MS * 1000 then
         pause = math.max(pause, math.ceil((marks.gap - now) / 1000))
-      elseif marks.since and now - marks.since >= REIGN_US then
-        local ms = (marks.old or 0) > now and OLD_GAP_MS or GAP_MS
-        set_mark(queue, -1, 'gap', now + ms * 1000)
-        pause = math.max(pause, ms)
-      elseif not marks.since then
+      elseif not marks.since or marks.since > now then
+        rested[#rested + 1] = queue
+      elseif now - marks.since >= REIGN_US then
+        due[queue] = gap_ms
+      end
+    end
+    for queue, ms in pairs(due) do
+      set_mark(queue, -1, 'gap', now + ms * 1000)
+      pause = math.max(pause, ms)
+    end
+    if pause == 0 then
+      for _, queue in ipairs(rested) do
         set_mark(queue, -1, 'since', now)
       end
     end
@@ -174,30 +182,43 @@ local function open_queues(me, queues, more)
       return true
     end
     if waiter.granted == '1' then
-      -- Its claim has lapsed: its process is frozen, whatever else waits for it.
+      -- Its claim has lapsed: its process is frozen, whatever else it waits for.
       gone[waiter.inbox] = waiter.inbox ~= ''
       return false
     end
+    if not listens(waiter.inbox) then
+      return false
+    end
     if not may_have(waiter) then
-      return listens(waiter.inbox)
+      -- Others shall not wait for a free lock behind one that is frozen.
+      return now_us() - (tonumber(waiter.polled) or 0) < STALE_US
     end
     local pause = q.pause_of(waiter)
     if pause > 0 then
-      return say(waiter.inbox, 'look', waiter.name, pause)
+      say(waiter.inbox, 'look', waiter.name, pause)
+    else
+      say(waiter.inbox, 'granted', waiter.name)
+      grant(waiter)
     end
-    if not say(waiter.inbox, 'granted', waiter.name) then
-      return false
-    end
-    grant(waiter)
     return true
   end
 
   -- Looks at the first waiter of each of these queues whose lock is free, until nobody is left who could have what is
   -- free. Those that are gone leave all their queues, which are then looked at too.
   function q.hand_over(queues)
-    local work = { unpack(queues) }
+    local work, noted = {}, {}
+    local function note(more_queues)
+      for _, queue in ipairs(more_queues) do
+        if not noted[queue] then
+          noted[queue] = true
+          work[#work + 1] = queue
+        end
+      end
+    end
+    note(queues)
     while #work > 0 do
       local queue = table.remove(work)
+      noted[queue] = nil
       local name = head(queue)
       if not name then
         tidy(queue)
@@ -205,22 +226,34 @@ local function open_queues(me, queues, more)
         local waiter = read(name)
         if not waiter then
           redis.call('ZREM', queue, name)
-          work[#work + 1] = queue
-        elseif serve(waiter) then
+          note({ queue })
+        elseif not serve(waiter) then
+          seen = {}
+          leave(name, waiter)
+          note(waiter)
+        elseif waiter.owner ~= '' and redis.call('HGET', name, 'granted') == '1' then
+          -- Others of the same owner may now have what they were refused.
+          seen = { [name] = true }
+          note(queues)
+        else
           seen[name] = true
           -- It may stand behind one that is gone in a queue that nobody else would look at.
           for _, other in ipairs(waiter) do
             if other ~= queue and head(other) ~= name then
-              work[#work + 1] = other
+              note({ other })
             end
           end
-        else
-          seen = {}
-          leave(name, waiter)
-          for _, left in ipairs(waiter) do
-            work[#work + 1] = left
-          end
         end
+      end
+    end
+  end
+
+  -- Locks that somebody released before they were claimed: that says nothing about who was to claim them.
+  function q.freed(queues)
+    for _, queue in ipairs(queues) do
+      local name = head(queue)
+      if name and redis.call('HGET', name, 'granted') == '1' then
+        redis.call('HSET', name, 'granted', '')
       end
     end
   end
@@ -237,11 +270,18 @@ local function open_queues(me, queues, more)
 
   -- Puts `me` into its queues, at the ticket that it has, or had, or at a new one.
   function q.enter(queues, place, new_ticket, owner, open, inbox)
-    local ticket = redis.call('HGET', me, 'ticket') or (place ~= '0' and place) or new_ticket()
-    local fields = { 'ticket', ticket, 'owner', owner, 'open', open, 'inbox', inbox, 'granted', '' }
-    for i, queue in ipairs(queues) do
-      fields[#fields + 1] = i
-      fields[#fields + 1] = queue
+    local known = redis.call('HGET', me, 'ticket')
+    local ticket = known or (place ~= '0' and place) or new_ticket()
+    local fields = { 'inbox', inbox, 'granted', '', 'polled', string.format('%.0f', now_us()) }
+    if not known then
+      for name, value in pairs({ ticket = ticket, owner = owner, open = open }) do
+        fields[#fields + 1] = name
+        fields[#fields + 1] = value
+      end
+      for i, queue in ipairs(queues) do
+        fields[#fields + 1] = i
+        fields[#fields + 1] = queue
+      end
     end
     redis.call('HSET', me, unpack(fields))
     redis.call('PEXPIRE', me, KEEP_MS)
@@ -299,14 +339,18 @@ local function open_queues(me, queues, more)
     return { index or 1, look == math.huge and -1 or look, tonumber(ticket), silent }
   end
 
-  -- `me` has its locks for `ms`: it leaves its queues. Whoever comes next is told if they may lapse before it looks.
-  function q.served(queues, ms)
+  -- `me` has its locks for `ms`, as `owner` ('' for a job): it leaves its queues. Whoever comes next is told if they may
+  -- lapse before it looks, or if it is of the same owner.
+  function q.served(queues, ms, owner)
     leave(me, queues)
     for _, queue in ipairs(queues) do
       local name = head(queue)
-      if name and ms > 0 and ms < WATCH_MS then
-        local inbox = redis.call('HGET', name, 'inbox')
-        say(inbox or '', 'look', name, ms)
+      local is_short = ms > 0 and ms < WATCH_MS
+      if name and (is_short or owner ~= '') then
+        local is_same = owner ~= '' and redis.call('HGET', name, 'owner') == owner
+        if is_same or is_short then
+          say(redis.call('HGET', name, 'inbox'), 'look', name, is_same and 0 or ms)
+        end
       end
       tidy(queue)
       if followed[queue] then

@@ -23,7 +23,9 @@ end
 if #queues > 0 then
   redis.call('DEL', unpack(freed))
   if redis.call('EXISTS', unpack(queues)) > 0 then
-    open_queues('', queues, more).hand_over(queues)
+    local q = open_queues('', queues, more)
+    q.freed(queues)
+    q.hand_over(queues)
   elseif more then
     open_queues('', queues, true).begin_passing()
   end

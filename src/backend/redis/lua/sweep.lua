@@ -14,6 +14,8 @@ for i = 1, locks do
   end
 end
 if #queues > 0 then
-  open_queues('', queues, false).hand_over(queues)
+  local q = open_queues('', queues, false)
+  q.freed(queues)
+  q.hand_over(queues)
 end
 return 1
