@@ -72,6 +72,10 @@ pub(super) struct Ask {
     /// The server may hold its locks for it, or a place in its queues: it stands in these, or a try of it was sent whose
     /// answer will never come.
     pub(super) may_hold: bool,
+    /// A command of it was on its way when the link broke.
+    pub(super) was_sent: bool,
+    /// Until then that may still run: whoever has got its keys must not get them once more, under another token.
+    pub(super) late_until: Option<Moment>,
     /// Commands of a broken link may still run after those of the new one: settle twice.
     pub(super) settle_twice: bool,
     /// A try to extend is on the way; the ask itself is held back until that is answered.
@@ -102,6 +106,8 @@ impl Ask {
             phase: Phase::Stuck,
             caller_gone: false,
             may_hold: false,
+            was_sent: false,
+            late_until: None,
             settle_twice: false,
             extending: false,
             held_back: false,
@@ -124,6 +130,7 @@ impl Ask {
     pub(super) fn link_down(&mut self) {
         if self.extending || matches!(self.phase, Phase::Sent | Phase::Cancelling) {
             self.may_hold = true;
+            self.was_sent = true;
         }
         self.extending = false;
         if self.phase != Phase::Queued {

@@ -55,8 +55,11 @@ impl Fleet {
         let Some(ask) = self.asks.get_mut(&ticket) else {
             return;
         };
-        ask.phase = if up { Phase::Sent } else { Phase::Stuck };
         ask.held_back = false;
+        if let Some(at) = ask.late_until.filter(|at| *at > now) {
+            return self.ask_later(now, ticket, at.since(now));
+        }
+        ask.phase = if up { Phase::Sent } else { Phase::Stuck };
         // In strict order a request counts from when it was made, else from when its process lets it ask: a process with
         // many waiters shall not come before all others.
         let behind = if ask.has_place {

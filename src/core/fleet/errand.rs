@@ -229,7 +229,7 @@ impl Fleet {
             (ErrandKind::ReleaseAll { cursor: 0, .. }, Answer::Released(_)) => {
                 self.end_errand(ticket, Outcome::Done);
                 // Whose leases went with it shall not wait for their next renewal to hear of it.
-                self.renew_all(now);
+                self.renew_at_next_tick(now);
                 return self.kick_all(now);
             }
             (ErrandKind::ReleaseAll { cursor, .. }, Answer::Released(_)) => {

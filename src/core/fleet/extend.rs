@@ -56,8 +56,10 @@ impl Fleet {
         match (answer, &ask.wish.claim) {
             (Answer::Granted(token), Claim::Lock { owner, .. }) => {
                 let (token, keys, owner) = (*token, ask.wish.keys.clone(), owner.clone());
+                let named = owner.clone();
                 self.tell(ticket, Outcome::Acquired { token, keys, owner });
                 self.forget(now, ticket);
+                self.look_at_same_owner(now, &named);
             }
             _ if ask.held_back => self.send_ask(now, ticket),
             (Answer::Error(_), _) => {

@@ -179,11 +179,16 @@ impl Fleet {
         self.renew(now, due);
     }
 
-    /// Renews everything that is held, now.
-    pub(super) fn renew_all(&mut self, now: Moment) {
-        let mut held: Vec<Ticket> = self.leases.keys().copied().collect();
-        held.sort_unstable();
-        self.renew(now, held);
+    /// Has everything that is held renewed at once, by a tick: only that knows whether the caller's thread is stuck.
+    pub(super) fn renew_at_next_tick(&mut self, now: Moment) {
+        let held: Vec<Ticket> = self.leases.keys().copied().collect();
+        for job in held {
+            self.clear_renewal(job);
+            if let Some(lease) = self.leases.get_mut(&job).filter(|lease| !lease.lost) {
+                lease.renew_at = Some(now);
+                self.timers.insert((now, Timer::Renew(job)));
+            }
+        }
     }
 
     /// Nothing is renewed for a caller's thread that has been stuck for too long.

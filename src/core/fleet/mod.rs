@@ -208,7 +208,7 @@ impl Fleet {
         self.outbox.clear();
         self.resend_cancels(fenced);
         self.resend_errands();
-        self.renew_all(now);
+        self.renew_at_next_tick(now);
         self.resend_asks(now, fenced);
     }
 

@@ -34,7 +34,7 @@ local function is_ours(holder, i)
   if holder ~= '*' then
     return holder == owner
   end
-  return open or (owner == '*' and read_record(KEYS[records + i]).first == attempt)
+  return open or (owner == '*' and without(read_record(KEYS[records + i]).first or '', attempt) ~= nil)
 end
 
 local ours, held = 0, nil
@@ -79,17 +79,29 @@ if ours < locks then
   end
 end
 
+-- How many bytes of attempts a record names.
+local NAMED_MAX = 400
+
 local function record_of_again(i, holder, token)
   local before = read_record(KEYS[records + i])
-  if before.first == attempt and before.again == '' then
-    return attempt .. ' ' .. token
-  elseif before.again == attempt then
-    return redis.call('GET', KEYS[records + i])
-  end
+  local first, again = before.first or '-', before.again or ''
+  -- Token 0: handed over to another attempt of this owner, which has not claimed it.
+  local token_before = before.token ~= '0' and before.token or token
   local ms = redis.call('PTTL', KEYS[i])
   ms = ms < 0 and -1 or now_ms() + ms
-  local record = (before.first or '-') .. ' ' .. (before.token ~= '0' and before.token or token) .. ' ' .. attempt
-  return record .. ' ' .. string.format('%.0f', ms) .. ' ' .. holder
+  if again == attempt then
+    return redis.call('GET', KEYS[records + i])
+  elseif without(first, attempt) then
+    if again == '' then
+      return first .. ' ' .. token
+    end
+    -- Without the last one the lock would be as this one wants it.
+    return write_record(first, token_before, again, expire > 0 and now_ms() + expire or -1, before.owner)
+  end
+  if again ~= '' then
+    first = first .. ',' .. again
+  end
+  return write_record(#first > NAMED_MAX and '-' or first, token_before, attempt, ms, holder)
 end
 
 local token = mint(KEYS[#KEYS], '0')

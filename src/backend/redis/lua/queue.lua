@@ -3,7 +3,8 @@
 -- A queue is a sorted set of waiters by ticket. Below all tickets it may hold marks: 'since <us>', since when its lock has
 -- been passed on without a pause, or 'gap <us>', until when it is left free for nodes that know no queue; and
 -- 'old <us>', until when such a node counts as being about. A waiter is a hash: owner ('' for a job), inbox ('': none),
--- ticket, open, polled (us), granted ('1': handed over and not claimed yet), and its queues under 1, 2, ...
+-- ticket, open, polled (us), granted (us until when it may claim what was handed over to it; '': nothing was), and its
+-- queues under 1, 2, ...
 
 -- The queues as seen by `me`, the name of the waiter that this call is for ('': none). `more`: others of the same
 -- process are right behind it, for the same `queues`.
@@ -156,20 +157,23 @@ local function open_queues(me, queues, more)
     return pause
   end
 
-  -- The waiter has until CLAIM_MS from now to claim its locks. It keeps its places until then.
+  -- The waiter has CLAIM_MS to claim its locks, or what is left of that where they were released before it did. It keeps
+  -- its places until then.
   local function grant(waiter)
+    local until_us = tonumber(waiter.granted) or now_us() + CLAIM_MS * 1000
+    local left_ms = math.max(1, math.ceil((until_us - now_us()) / 1000))
     for _, queue in ipairs(waiter) do
       local lock, attempt = lock_of(queue), attempt_of(waiter.name)
       if redis.call('EXISTS', lock) == 0 then
         if waiter.owner == '' then
-          redis.call('SET', lock, attempt .. '#0', 'PX', CLAIM_MS)
+          redis.call('SET', lock, attempt .. '#0', 'PX', left_ms)
         else
-          redis.call('SET', lock, waiter.owner, 'PX', CLAIM_MS)
-          redis.call('SET', record_of(queue), attempt .. ' 0', 'PX', CLAIM_MS)
+          redis.call('SET', lock, waiter.owner, 'PX', left_ms)
+          redis.call('SET', record_of(queue), attempt .. ' 0', 'PX', left_ms)
         end
       end
     end
-    redis.call('HSET', waiter.name, 'granted', '1')
+    redis.call('HSET', waiter.name, 'granted', string.format('%.0f', until_us))
   end
 
   -- What becomes of the first waiter of a free lock. False: it is gone.
@@ -181,7 +185,7 @@ local function open_queues(me, queues, more)
       end
       return true
     end
-    if waiter.granted == '1' then
+    if waiter.granted ~= '' and tonumber(waiter.granted) <= now_us() then
       -- Its claim has lapsed: its process is frozen, whatever else it waits for.
       gone[waiter.inbox] = waiter.inbox ~= ''
       return false
@@ -231,7 +235,7 @@ local function open_queues(me, queues, more)
           seen = {}
           leave(name, waiter)
           note(waiter)
-        elseif waiter.owner ~= '' and redis.call('HGET', name, 'granted') == '1' then
+        elseif waiter.owner ~= '' and redis.call('HGET', name, 'granted') ~= '' then
           -- Others of the same owner may now have what they were refused.
           seen = { [name] = true }
           note(queues)
@@ -244,16 +248,6 @@ local function open_queues(me, queues, more)
             end
           end
         end
-      end
-    end
-  end
-
-  -- Locks that somebody released before they were claimed: that says nothing about who was to claim them.
-  function q.freed(queues)
-    for _, queue in ipairs(queues) do
-      local name = head(queue)
-      if name and redis.call('HGET', name, 'granted') == '1' then
-        redis.call('HSET', name, 'granted', '')
       end
     end
   end
@@ -298,7 +292,7 @@ local function open_queues(me, queues, more)
       if member == me then
         return true
       end
-      if not string.find(member, '^%l+ %d+$') and redis.call('HGET', member, 'granted') ~= '1' then
+      if not string.find(member, '^%l+ %d+$') and (redis.call('HGET', member, 'granted') or '') == '' then
         return false
       end
     end

@@ -23,9 +23,7 @@ end
 if #queues > 0 then
   redis.call('DEL', unpack(freed))
   if redis.call('EXISTS', unpack(queues)) > 0 then
-    local q = open_queues('', queues, more)
-    q.freed(queues)
-    q.hand_over(queues)
+    open_queues('', queues, more).hand_over(queues)
   elseif more then
     open_queues('', queues, true).begin_passing()
   end

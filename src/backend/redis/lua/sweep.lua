@@ -14,8 +14,6 @@ for i = 1, locks do
   end
 end
 if #queues > 0 then
-  local q = open_queues('', queues, false)
-  q.freed(queues)
-  q.hand_over(queues)
+  open_queues('', queues, false).hand_over(queues)
 end
 return 1
