@@ -9,6 +9,8 @@
 pub mod backend;
 pub mod clock;
 pub mod core;
+#[cfg(feature = "redis")]
+mod faults;
 #[cfg(feature = "node")]
 mod node;
 pub mod scheduler;

@@ -15,6 +15,7 @@ use crate::core::fleet::{Command, Held, Renewal};
 use crate::core::key::KeySet;
 use crate::core::owner::{OWNERLESS, Owner};
 use crate::core::ticket::Ticket;
+use crate::faults;
 
 /// How long a record lives whose lock does not expire. It serves a repeated attempt for minutes, and `inspect` after.
 const RECORD_MS: u64 = 24 * 60 * 60 * 1000;
@@ -24,15 +25,15 @@ const SCAN_COUNT: u64 = 1000;
 
 /// A script and its name on the server.
 struct Script {
-    source: &'static str,
+    source: LazyLock<&'static str>,
     sha1: LazyLock<String>,
 }
 
 macro_rules! script {
     ($name:ident, $($file:literal),+) => {
         static $name: Script = Script {
-            source: concat!($(include_str!(concat!("lua/", $file))),+),
-            sha1: LazyLock::new(|| Sha1::from(concat!($(include_str!(concat!("lua/", $file))),+)).digest().to_string()),
+            source: LazyLock::new(|| faults::script(concat!($(include_str!(concat!("lua/", $file))),+))),
+            sha1: LazyLock::new(|| Sha1::from(*$name.source).digest().to_string()),
         };
     };
 }

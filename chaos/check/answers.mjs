@@ -1,0 +1,52 @@
+// Property: every caller got an answer, within the time that it was ready to wait and a margin. Time during which its
+// process could not run does not count.
+
+import { covered } from "./spans.mjs";
+
+/** What an answer may be late. */
+const MARGIN_MS = 750;
+
+/** @returns {{ violations: object[], counts: object }} `commandTimeout`: of calls that do not wait for a lock, in ms */
+export function checkAnswers(history, knows, { commandTimeout }) {
+  const violations = [];
+  const counts = { answered: 0, "of killed processes": 0 };
+  for (const call of history.calls) {
+    if (call.ans === undefined) {
+      if (history.processes[call.process].killedAt !== undefined) counts["of killed processes"] += 1;
+      else violations.push(violation(call, `${call.op} was never answered`));
+      continue;
+    }
+    counts.answered += 1;
+    for (const { from, to, limit, what } of waits(call, commandTimeout)) {
+      const took = to - from - covered(knows.halted(call), from, to);
+      if (took > limit + MARGIN_MS) violations.push(violation(call, `${what} took ${Math.round(took)} ms, and may take ${limit}`));
+    }
+  }
+  return { violations, counts };
+}
+
+/** The times that the call waited, with their limits. */
+function waits(call, commandTimeout) {
+  const { op, ask, ans, out, timeout } = call;
+  if (op === "execute") {
+    const giveBack = Math.max(commandTimeout, call.expire);
+    if (call.in === undefined) {
+      // It may have been granted, and been lost before its job began.
+      const limit = timeout + (call.code === "LOCK_LOST" ? giveBack : 0);
+      return [{ from: ask, to: ans, limit, what: "the refusal of an execute" }];
+    }
+    const waiting = { from: ask, to: call.in, limit: timeout, what: "the grant of an execute" };
+    if (out === undefined) return [waiting];
+    return [waiting, { from: out, to: ans, limit: giveBack, what: "the end of an execute" }];
+  }
+  if (op === "queue") return timeout === undefined ? [] : [{ from: ask, to: ans, limit: timeout, what: "a queued acquire" }];
+  return [{ from: ask, to: ans, limit: commandTimeout, what: `the answer to ${op === "acquire" ? "an acquire" : "a release"}` }];
+}
+
+const violation = (call, message) => ({
+  property: "answers",
+  at: call.ans ?? call.ask,
+  ids: [call.id],
+  key: call.keys[0],
+  message: `${call.id} (${call.keys}): ${message}`,
+});
