@@ -176,6 +176,9 @@ impl Fleet {
             self.send_ask(now, ticket);
         }
         for ticket in self.tickets_where(|ask| ask.phase == Phase::Queued && !ask.caller_gone) {
+            if let Some(ask) = self.asks.get_mut(&ticket) {
+                ask.settle_twice |= ask.may_hold && !fenced;
+            }
             self.try_to_extend(ticket);
         }
     }

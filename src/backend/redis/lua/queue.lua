@@ -11,6 +11,7 @@
 local function open_queues(me, queues, more)
   local CLAIM_MS, STALE_US, KEEP_MS, FOLLOW_MS, WATCH_MS = 2000, 2000000, 60000, 2000, 1200
   local REIGN_US, GAP_MS, OLD_GAP_MS, OLD_US = 1000000, 30, 250, 60000000
+  local ROUNDS_MAX = 100000
 
   local q = { granted = false, pause = 0 }
   -- Inboxes that nobody listens to, and waiters that have been looked at since the last one left.
@@ -160,7 +161,7 @@ local function open_queues(me, queues, more)
   -- The waiter has CLAIM_MS to claim its locks, or what is left of that where they were released before it did. It keeps
   -- its places until then.
   local function grant(waiter)
-    local until_us = tonumber(waiter.granted) or now_us() + CLAIM_MS * 1000
+    local until_us = math.min(tonumber(waiter.granted) or math.huge, now_us() + CLAIM_MS * 1000)
     local left_ms = math.max(1, math.ceil((until_us - now_us()) / 1000))
     for _, queue in ipairs(waiter) do
       local lock, attempt = lock_of(queue), attempt_of(waiter.name)
@@ -174,6 +175,7 @@ local function open_queues(me, queues, more)
       end
     end
     redis.call('HSET', waiter.name, 'granted', string.format('%.0f', until_us))
+    waiter.has_it = true
   end
 
   -- What becomes of the first waiter of a free lock. False: it is gone.
@@ -220,8 +222,12 @@ local function open_queues(me, queues, more)
       end
     end
     note(queues)
-    while #work > 0 do
+    -- Ends by itself. If ever it would not, the server must not stop for it: polls do the rest.
+    for _ = 1, ROUNDS_MAX do
       local queue = table.remove(work)
+      if not queue then
+        return
+      end
       noted[queue] = nil
       local name = head(queue)
       if not name then
@@ -235,7 +241,7 @@ local function open_queues(me, queues, more)
           seen = {}
           leave(name, waiter)
           note(waiter)
-        elseif waiter.owner ~= '' and redis.call('HGET', name, 'granted') ~= '' then
+        elseif waiter.owner ~= '' and waiter.has_it then
           -- Others of the same owner may now have what they were refused.
           seen = { [name] = true }
           note(queues)

@@ -1,0 +1,213 @@
+/**
+ * The scripts that the addon sends to Redis, called one at a time: a test sees what stands on the server between two calls.
+ * `docs/PROTOCOL.md` says what they do.
+ */
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { projectRoot } from "./product.mjs";
+import { allKeys, redisServer } from "./redis.mjs";
+import { PATIENCE_MS, until } from "./waiting.mjs";
+
+const NAMESPACE = "ns:";
+/** How long a record lives whose lock does not expire. */
+const RECORD_MS = 86_400_000;
+
+const folder = join(projectRoot, "src", "backend", "redis");
+
+/** The source of each file in `lua/`. */
+export const luaFile = (name) => readFileSync(join(folder, "lua", name), "utf8");
+
+/** Each script, put together from the files that `scripts.rs` names for it. */
+const sources = Object.fromEntries(
+  [...readFileSync(join(folder, "scripts.rs"), "utf8").matchAll(/^script!\(\s*(\w+),([^)]*)\);/gm)].map(([, name, files]) => [
+    name,
+    [...files.matchAll(/"([^"]+)"/g)].map(([, file]) => luaFile(file)).join(""),
+  ]),
+);
+/** What the scripts are called in `scripts.rs`. */
+export const scriptNames = Object.keys(sources);
+
+const flag = (on) => (on ? "1" : "0");
+
+/** Starts a server, and connections to call its scripts and to listen on. */
+export async function scriptServer() {
+  const server = await redisServer();
+  const admin = server.connect();
+  const listener = server.connect();
+  const heard = [];
+  listener.on("message", (_inbox, text) => heard.push(text));
+  const requests = [];
+  let members = 0;
+
+  const lock = (key) => `${NAMESPACE}${key}`;
+  const queue = (key) => `locking-native:{0}:queue:${NAMESPACE}${key}`;
+  const record = (key) => `locking-native:{0}:lock:${NAMESPACE}${key}`;
+  const fence = `locking-native:fence:${NAMESPACE}`;
+  const run = (name, keys, ...args) => admin.eval(sources[name], keys.length, ...keys, ...args);
+
+  /** The server's time in us. */
+  async function now() {
+    const [seconds, us] = await admin.time();
+    return Number(seconds) * 1_000_000 + Number(us);
+  }
+
+  /** What a request of either kind can do. `kind`: its scripts, their ARGV, and what its locks hold under a token. */
+  function request(attempt, keys, kind) {
+    const waiter = `locking-native:{0}:waiter:${attempt}`;
+    const number = attempt.match(/\d+$/)[0];
+    const lines = [...keys.map(lock), ...keys.map(queue), waiter];
+    const records = kind.hasRecords ? keys.map(record) : [];
+    const acquire = async (place) => {
+      const reply = await run(kind.acquire, [...lines, ...records, fence], ...kind.args(place));
+      if (typeof reply === "number") {
+        self.token = reply;
+        return reply;
+      }
+      const [index, ms, ticket, silent] = reply;
+      if (ticket === undefined) return { index, ms };
+      self.place = String(ticket);
+      return { index, ms, ticket, silent };
+    };
+    const self = {
+      attempt,
+      waiter,
+      /** The ticket that it has, or had. */
+      place: "0",
+      /** The token of its last grant. */
+      token: undefined,
+      /** Takes, waits, polls or claims: the token, or `{ index, ms, ticket, silent }`. */
+      ask: () => acquire(self.place),
+      /** Takes and does not wait: the token, or `{ index, ms }`. */
+      try: () => acquire(""),
+      /** Asks, and fails unless it has its locks now; the token. */
+      async gets() {
+        const reply = await self.ask();
+        assert.equal(typeof reply, "number", `${attempt} waits: ${JSON.stringify(reply)}`);
+        return reply;
+      },
+      /** Asks, and fails unless it waits; what it is told. */
+      async waits() {
+        const reply = await self.ask();
+        assert.equal(typeof reply, "object", `${attempt} has its locks`);
+        return reply;
+      },
+      /** Asks as often as it is told to; resolves with how often that was and how long it took until it had its locks. */
+      async polls() {
+        const start = performance.now();
+        for (let asked = 1; ; asked += 1) {
+          const reply = await self.ask();
+          if (typeof reply === "number") return { asked, ms: performance.now() - start };
+          assert.ok(reply.ms >= 0, "it is told when to ask again");
+          assert.ok(performance.now() - start < PATIENCE_MS, `not served after ${asked} polls`);
+          await sleep(reply.ms + 1);
+        }
+      },
+      release: ({ more = false } = {}) =>
+        run("RELEASE", [...keys.map(lock), ...keys.map(queue), ...records], keys.length, kind.ownerId(self.token), flag(kind.open), flag(more)),
+      cancel: () => run(kind.cancel, [...lines, ...records], attempt, ...kind.cancelArgs),
+      /** What it was told since it was last looked at, as "granted" or "look 30". */
+      async told() {
+        // Its answer comes behind every message that the server sent before.
+        await listener.subscribe("the-tests");
+        const mine = heard.filter((text) => text.split(" ")[1] === number);
+        for (const text of mine) heard.splice(heard.indexOf(text), 1);
+        return mine.map((text) => text.replace(` ${number}`, ""));
+      },
+      /** As if it had asked for the last time so many us ago. */
+      polledBefore: async (us) => admin.hset(waiter, "polled", (await now()) - us),
+      /** As if the time for its claim had passed. */
+      async claimLapses() {
+        await admin.del(...keys.map(lock));
+        await admin.hset(waiter, "granted", "1");
+      },
+      /** As if the server had forgotten it. */
+      async isForgotten() {
+        await admin.del(waiter);
+        for (const key of keys) await admin.zrem(queue(key), waiter);
+      },
+      /** Whether all its locks have been handed over to it and not been claimed. */
+      async isHandedOver() {
+        const holders = await admin.mget(...keys.map(lock));
+        const claimed = kind.ownerId(0);
+        return Boolean(await admin.hget(waiter, "granted")) && holders.every((holder) => holder === claimed);
+      },
+    };
+    requests.push(self);
+    return self;
+  }
+
+  /** A process: it has an inbox, to which it listens until it dies. Frozen is who asks no more. */
+  async function member() {
+    members += 1;
+    const name = `m${members}`;
+    const inbox = `locking-native:inbox:${name}`;
+    await listener.subscribe(inbox);
+    const attempt = () => `execute:host:${name}:nonce:${requests.length + 1}`;
+    return {
+      /** An `execute`. `age`: us for which it has waited in its process. */
+      job(keys, { lease = 30_000, reserve = 0, age = 0, more = false, withInbox = true } = {}) {
+        const id = attempt();
+        const args = (place) => [id, lease, reserve, place, age, withInbox ? inbox : "", flag(more)];
+        const scripts = { acquire: "ACQUIRE_JOB", cancel: "CANCEL_JOB", cancelArgs: [], hasRecords: false, open: false };
+        return request(id, keys, { ...scripts, args, ownerId: (token) => `${id}#${token}` });
+      },
+      /** An `acquire`. `owner`: "*" for none; `expire`: 0 for none. */
+      acquire(owner, keys, { expire = 30_000, age = 0, mustHold = false, open = false } = {}) {
+        const id = attempt();
+        const args = (place) => [id, expire, owner, place, age, inbox, "0", flag(mustHold), flag(open), RECORD_MS];
+        const scripts = { acquire: "ACQUIRE_LOCK", cancel: "CANCEL_LOCK", cancelArgs: [owner, RECORD_MS] };
+        return request(id, keys, { ...scripts, hasRecords: true, args, open, ownerId: () => owner });
+      },
+      die: () => listener.unsubscribe(inbox),
+    };
+  }
+
+  /** Cancels every request. Then nothing may be left but the counter of fencing tokens. Empties the server. */
+  async function leaveNothing() {
+    try {
+      for (const one of requests.splice(0).reverse()) await one.cancel();
+      const left = async () => (await allKeys(admin)).filter((key) => key !== fence);
+      const gone = until(async () => (await left()).length === 0, "only the counter is left", 4_000);
+      await gone.catch(async () => assert.deepEqual(await left(), []));
+    } finally {
+      heard.length = 0;
+      await admin.flushall();
+    }
+  }
+
+  return {
+    server,
+    admin,
+    now,
+    lock,
+    queue,
+    record,
+    fence,
+    member,
+    leaveNothing,
+    /** Releases those of `keys` that are `owner`'s; without an owner, all. */
+    sweep: (keys, owner) => run("SWEEP", [...keys.map(lock), ...keys.map(queue), ...keys.map(record)], flag(owner === undefined), owner ?? ""),
+    /** @param {[string[], string, number][]} leases keys, owner id and ms of each */
+    renew: (leases) =>
+      run("RENEW", leases.flatMap(([keys]) => keys.map(lock)), ...leases.flatMap(([keys, owner, ms]) => [owner, ms, keys.length])),
+    inspect: (keys) => run("INSPECT", [...keys.map(lock), ...keys.map(record)]),
+    holder: (key) => admin.get(lock(key)),
+    /** Ends a lock as its expiry would. */
+    lapse: (key) => admin.del(lock(key)),
+    /** The attempts that wait for a lock, in their order. */
+    async waiting(key) {
+      const names = await admin.zrangebyscore(queue(key), 0, "+inf");
+      return names.map((name) => name.slice(name.indexOf(":waiter:") + ":waiter:".length));
+    },
+    /** The marks of a queue, as `["since 1700000000000000"]`. */
+    marks: (key) => admin.zrangebyscore(queue(key), "-inf", "(0"),
+    /** Puts a mark, `us` from now, into a queue. */
+    async mark(key, word, us) {
+      const score = word === "old" ? -2 : -1;
+      await admin.zremrangebyscore(queue(key), score, score);
+      await admin.zadd(queue(key), score, `${word} ${(await now()) + us}`);
+    },
+  };
+}

@@ -1,0 +1,303 @@
+//! What the scripts of `src/backend/redis/lua` do, each in one step, on maps instead of in Redis.
+
+use std::sync::Arc;
+
+use medusa_locking_native::core::fleet::{Answer, Command, Held, Place, Renewal, ServerError};
+use medusa_locking_native::core::key::KeySet;
+use medusa_locking_native::core::owner::Owner;
+
+use super::plan::KEYS;
+use super::queues::Queues;
+use super::records::Record;
+use super::server::{Attempt, Holder, Locked, Note, Server, Value, holder_of, ms, wrong_type};
+
+/// How long a record lives whose lock does not expire.
+pub const RECORD_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// How many keys a page of a scan looks at: so few that a sweep takes several.
+const SCAN_COUNT: usize = 2;
+
+/// What an acquire is told.
+pub(super) struct Ask<'c> {
+    pub attempt: Attempt,
+    keys: &'c KeySet,
+    /// None: without end.
+    pub expire: Option<u64>,
+    must_hold: bool,
+    reserve: u32,
+    wait: Option<Place>,
+    inbox: Option<usize>,
+    more: bool,
+}
+
+impl Server {
+    pub(super) fn run(
+        &mut self,
+        member: usize,
+        command: &Command,
+        inbox: Option<usize>,
+    ) -> Result<Answer, ServerError> {
+        let by = |ticket| Attempt { member, ticket };
+        match command {
+            Command::Acquire {
+                ticket,
+                keys,
+                owner,
+                expire,
+                must_hold,
+                reserve,
+                wait,
+                more,
+            } => {
+                let ask = Ask {
+                    attempt: by(*ticket),
+                    keys,
+                    expire: expire.map(ms),
+                    must_hold: *must_hold,
+                    reserve: *reserve,
+                    wait: *wait,
+                    inbox,
+                    more: *more,
+                };
+                match owner {
+                    Owner::Job(_) => self.acquire_job(&ask),
+                    owner => self.acquire_lock(&ask, &holder_of(owner)),
+                }
+            }
+            Command::Release {
+                ticket,
+                keys,
+                held,
+                more,
+            } => self.release(by(*ticket), keys, held, *more),
+            Command::Cancel { ticket, keys, owner } => {
+                let owner = (!matches!(owner, Owner::Job(_))).then(|| holder_of(owner));
+                self.cancel(by(*ticket), keys, owner.as_ref())
+            }
+            Command::Renew { leases } => {
+                let lost = leases.iter().map(|lease| self.renew(member, lease));
+                lost.collect::<Result<_, _>>().map(Answer::Renewed)
+            }
+            Command::Scan { cursor, .. } => Ok(self.scan(*cursor)),
+            Command::Sweep { keys, owner_id, .. } => self.sweep(keys, owner_id.as_deref()),
+            Command::Inspect { .. } => Ok(Answer::Locks(Vec::new())),
+        }
+    }
+
+    /// Nobody holds any of the locks or waits for it, nor does this attempt.
+    fn are_new(&self, ask: &Ask) -> bool {
+        let is_new = |key: &Arc<str>| !self.values.contains_key(key) && !self.queues.contains_key(key);
+        ask.keys.iter().all(is_new) && !self.waiters.contains_key(&ask.attempt)
+    }
+
+    fn acquire_job(&mut self, ask: &Ask) -> Result<Answer, ServerError> {
+        let (keys, is_new) = (ask.keys.as_slice(), self.are_new(ask));
+        let (mut mine, mut held) = (Vec::new(), None);
+        for (index, key) in keys.iter().enumerate() {
+            match self.values.get(key) {
+                None => {}
+                Some(Value::Clutter) => return Err(wrong_type(key)),
+                Some(Value::Lock(lock)) if is_job(&lock.holder, ask.attempt) => mine.push(key),
+                Some(Value::Lock(_)) => held = held.or(Some(index)),
+            }
+        }
+        let mut q = self.open_queues(Some(ask.attempt), keys, ask.more);
+        if mine.len() < keys.len() && !is_new {
+            // Whoever waits holds nothing.
+            for key in mine {
+                q.server.delete(key, |_| None)?;
+            }
+            if let Some(busy) = q.wait_or_refuse(ask, None, held)? {
+                return Ok(busy);
+            }
+        }
+        let token = q.server.mint(ask.reserve)?;
+        for key in keys {
+            let holder = Holder::Job {
+                attempt: ask.attempt,
+                token,
+            };
+            q.server.set(key, holder, ask.attempt, ask.expire)?;
+        }
+        q.server.notes.push(Note::Took(ask.attempt));
+        q.served(ask.keys, ask.expire, None)?;
+        Ok(Answer::Granted(token))
+    }
+
+    fn acquire_lock(&mut self, ask: &Ask, owner: &Holder) -> Result<Answer, ServerError> {
+        let (keys, is_new) = (ask.keys.as_slice(), self.are_new(ask));
+        let (mut ours, mut held) = (0, None);
+        for (index, key) in keys.iter().enumerate() {
+            match self.values.get(key) {
+                Some(Value::Clutter) => return Err(wrong_type(key)),
+                Some(Value::Lock(lock)) if self.is_ours(key, &lock.holder, owner, ask.attempt) => ours += 1,
+                _ if ask.must_hold => return Ok(Answer::Busy(index, self.lapses_in(key))),
+                None => {}
+                Some(Value::Lock(_)) => held = held.or(Some(index)),
+            }
+        }
+        let mut q = self.open_queues(Some(ask.attempt), keys, ask.more);
+        if ours < keys.len() && !is_new {
+            // Whoever waits, or is told no, holds nothing of this attempt.
+            for key in keys {
+                q.server.undo(key, owner, ask.attempt)?;
+            }
+            if let Some(busy) = q.wait_or_refuse(ask, Some(owner), held)? {
+                return Ok(busy);
+            }
+        }
+        let token = q.server.mint(0)?;
+        for key in keys {
+            let expires_at = q.server.clock + ask.expire.unwrap_or(RECORD_MS);
+            let record = q.server.record_of(key, ask, token);
+            q.server.set(key, owner.clone(), ask.attempt, ask.expire)?;
+            let record = Record { expires_at, ..record };
+            q.server.records.insert(Arc::clone(key), record);
+        }
+        q.server.notes.push(Note::Took(ask.attempt));
+        q.served(ask.keys, ask.expire, Some(owner))?;
+        Ok(Answer::Granted(token))
+    }
+
+    /// Ends an attempt, of a job if it has no owner: it leaves its queues, and what it did is undone.
+    fn cancel(
+        &mut self,
+        attempt: Attempt,
+        keys: &KeySet,
+        owner: Option<&Holder>,
+    ) -> Result<Answer, ServerError> {
+        for key in keys {
+            match owner {
+                Some(owner) => self.undo(key, owner, attempt)?,
+                None if self.lock(key).is_some_and(|lock| is_job(&lock.holder, attempt)) => {
+                    self.delete(key, |_| None)?;
+                }
+                None => {}
+            }
+        }
+        let is_waited_for = keys.iter().any(|key| self.queues.contains_key(key));
+        if is_waited_for || self.waiters.contains_key(&attempt) {
+            let mut q = self.open_queues(Some(attempt), &[], false);
+            q.leave(attempt, keys)?;
+            q.hand_over(keys.as_slice())?;
+        }
+        Ok(Answer::Released(true))
+    }
+
+    fn release(
+        &mut self,
+        by: Attempt,
+        keys: &KeySet,
+        held: &Held,
+        more: bool,
+    ) -> Result<Answer, ServerError> {
+        let holder = match held {
+            Held::ByJob { job, token } => Holder::Job {
+                attempt: Attempt { ticket: *job, ..by },
+                token: *token,
+            },
+            Held::ByOwner(owner_id) => holder_of(&Owner::from_id(owner_id.as_deref())),
+        };
+        let is_open = self.is_open && matches!(held, Held::ByOwner(_));
+        let may_release = |lock: &Locked| lock.holder == holder || (is_open && lock.holder == Holder::Anyone);
+        let is_held = |key: &&Arc<str>| self.lock(key).is_some_and(may_release);
+        let freed: Vec<Arc<str>> = keys.iter().filter(is_held).cloned().collect();
+        for key in &freed {
+            // A job that ends has had what it wanted.
+            self.delete(key, |attempt| match held {
+                Held::ByJob { .. } => None,
+                Held::ByOwner(_) => Some(Note::Released { by, attempt }),
+            })?;
+        }
+        if freed.iter().any(|key| self.queues.contains_key(key)) {
+            self.open_queues(None, &freed, more).hand_over(&freed)?;
+        } else if more {
+            self.open_queues(None, &freed, true).begin_passing(&freed)?;
+        }
+        Ok(Answer::Released(freed.len() == keys.len()))
+    }
+
+    fn renew(&mut self, member: usize, renewal: &Renewal) -> Result<Option<usize>, ServerError> {
+        let holder = Holder::Job {
+            attempt: Attempt {
+                member,
+                ticket: renewal.job,
+            },
+            token: renewal.token,
+        };
+        let is_lost = |key: &Arc<str>| self.lock(key).is_none_or(|lock| lock.holder != holder);
+        if let Some(index) = renewal.keys.iter().position(is_lost) {
+            return Ok(Some(index));
+        }
+        self.write(false)?;
+        let expires_at = Some(self.clock + ms(renewal.lease));
+        for key in &renewal.keys {
+            if let Some(Value::Lock(lock)) = self.values.get_mut(key) {
+                lock.expires_at = expires_at;
+            }
+        }
+        Ok(None)
+    }
+
+    fn scan(&self, cursor: u64) -> Answer {
+        let start = usize::try_from(cursor).unwrap_or(KEYS.len());
+        let page = KEYS.iter().skip(start).take(SCAN_COUNT);
+        let keys = page
+            .filter(|key| self.values.contains_key(**key))
+            .map(|key| Arc::from(*key));
+        let next = start + SCAN_COUNT;
+        Answer::Page(if next < KEYS.len() { next as u64 } else { 0 }, keys.collect())
+    }
+
+    fn sweep(&mut self, keys: &[Arc<str>], owner_id: Option<&str>) -> Result<Answer, ServerError> {
+        let owner = owner_id.map(|owner_id| holder_of(&Owner::from_id(Some(owner_id))));
+        let mut waited_for = Vec::new();
+        for key in keys {
+            let Some(lock) = self.lock(key) else { continue };
+            if owner.as_ref().is_none_or(|owner| lock.holder == *owner) {
+                self.delete(key, |attempt| Some(Note::Void(attempt)))?;
+                waited_for.extend(self.queues.contains_key(key).then(|| Arc::clone(key)));
+            }
+        }
+        self.open_queues(None, &[], false).hand_over(&waited_for)?;
+        Ok(Answer::Released(true))
+    }
+}
+
+impl Queues<'_> {
+    /// What an attempt is told that does not have all its locks already; None: it may take them. `held`: the first of
+    /// them that somebody else holds.
+    fn wait_or_refuse(
+        &mut self,
+        ask: &Ask,
+        owner: Option<&Holder>,
+        held: Option<usize>,
+    ) -> Result<Option<Answer>, ServerError> {
+        let keys = ask.keys.as_slice();
+        let Some(place) = ask.wait else {
+            self.hand_over(keys)?;
+            let is_others = |key: &Arc<str>| match (self.server.values.get(key), owner) {
+                (None, _) => self.server.head(key).is_some(),
+                (Some(Value::Lock(lock)), Some(owner)) => {
+                    !self.server.is_ours(key, &lock.holder, owner, ask.attempt)
+                }
+                (Some(_), _) => true,
+            };
+            let busy = keys.iter().position(is_others);
+            return Ok(busy.map(|index| Answer::Busy(index, self.server.lapses_in(&keys[index]))));
+        };
+        if held.is_none() && self.are_empty(keys) && self.pause_of(keys)? == 0 {
+            return Ok(None);
+        }
+        let ticket = self.enter(ask.keys, place, owner.cloned(), ask.inbox)?;
+        self.hand_over(keys)?;
+        if self.granted {
+            return Ok(None);
+        }
+        self.wait_reply(ask.keys, ticket).map(Some)
+    }
+}
+
+fn is_job(holder: &Holder, of: Attempt) -> bool {
+    matches!(holder, Holder::Job { attempt, .. } if *attempt == of)
+}
