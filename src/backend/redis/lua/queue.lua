@@ -342,19 +342,22 @@ local function open_queues(me, queues, more)
   -- `me` has its locks for `ms`, as `owner` ('' for a job): it leaves its queues. Whoever comes next is told if they may
   -- lapse before it looks, or if it is of the same owner.
   function q.served(queues, ms, owner)
-    leave(me, queues)
+    if redis.call('DEL', me) == 1 then
+      for _, queue in ipairs(queues) do
+        redis.call('ZREM', queue, me)
+      end
+    end
     for _, queue in ipairs(queues) do
-      local name = head(queue)
-      local is_short = ms > 0 and ms < WATCH_MS
-      if name and (is_short or owner ~= '') then
+      local name, marks = head(queue)
+      if name then
         local is_same = owner ~= '' and redis.call('HGET', name, 'owner') == owner
-        if is_same or is_short then
+        if is_same or (ms > 0 and ms < WATCH_MS) then
           say(redis.call('HGET', name, 'inbox'), 'look', name, is_same and 0 or ms)
         end
-      end
-      tidy(queue)
-      if followed[queue] then
+      elseif followed[queue] then
         redis.call('PEXPIRE', queue, KEEP_MS)
+      elseif next(marks) then
+        redis.call('DEL', queue)
       end
     end
   end
