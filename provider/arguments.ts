@@ -6,7 +6,7 @@
  * check and the use.
  */
 
-import { invalidArgument, LockError } from "./errors.js";
+import { invalidArgument, isLockError, type LockError } from "./errors.js";
 import { render } from "./rendering.js";
 import type { AcquireArgs, ExecuteArgs, OwnerArgs } from "./types.js";
 
@@ -72,6 +72,10 @@ function copyOfKeys(keys: unknown): string[] {
     }
     const given: readonly unknown[] = keys;
     const count = given.length;
+    // Of a proxy it can be anything, and as "not even one" it would let a job run without a lock.
+    if (!Number.isSafeInteger(count) || count < 0) {
+      throw invalidArgument("keys", expected, `an array of length ${render(count)}`);
+    }
     if (count > KEYS_GIVEN_MAX) {
       throw invalidArgument("keys", `at most ${KEYS_PER_CALL_MAX} different keys in a call`, `an array of ${count}`);
     }
@@ -224,6 +228,15 @@ function readSignal(signal: unknown): AbortSignal | undefined {
   return signal;
 }
 
+/** Whether a caller's signal has aborted. One that throws when it is asked is no signal. */
+export function hasAborted(signal: AbortSignal): boolean {
+  try {
+    return signal.aborted;
+  } catch (thrown) {
+    throw refusal("signal", "an AbortSignal", thrown);
+  }
+}
+
 function looksLikeSignal(value: unknown): value is AbortSignal {
   if (typeof value !== "object" || value === null) {
     return false;
@@ -242,7 +255,7 @@ function looksLikeSignal(value: unknown): value is AbortSignal {
 
 /** The error for something that was thrown while an argument was read: ours as it is, the argument's own as cause. */
 function refusal(name: string, expected: string, thrown: unknown): LockError {
-  return thrown instanceof LockError
+  return isLockError(thrown)
     ? thrown
     : invalidArgument(name, expected, "a value that throws when it is read", { cause: thrown });
 }

@@ -117,8 +117,25 @@ export function fromNative(failure: NativeFailure): LockError {
   return internal(`The locking addon failed with the unknown code "${failure.code}": ${failure.message}`);
 }
 
-/** Anything that was thrown, as the error that callers see. What is one already stays the same object. */
+/** Whether anything that was thrown is one of ours. Unlike `instanceof`, it does not throw where that is a proxy that does. */
+export function isLockError(thrown: unknown): thrown is LockError {
+  try {
+    return thrown instanceof LockError;
+  } catch {
+    return false;
+  }
+}
+
+/** Anything that was thrown, as the error that callers see. What is one already stays the same object. Never throws. */
 export function toLockError(thrown: unknown): LockError {
+  try {
+    return readAsLockError(thrown);
+  } catch {
+    return internal("The locking addon failed: what was thrown cannot be read", thrown);
+  }
+}
+
+function readAsLockError(thrown: unknown): LockError {
   if (thrown instanceof LockError) {
     return thrown;
   }

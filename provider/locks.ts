@@ -2,7 +2,7 @@
  * The class that users of this package call, with or without Medusa.
  */
 
-import { checkJob, readAcquireArgs, readExecuteArgs, readKeys, readOwnerArgs } from "./arguments.js";
+import { checkJob, hasAborted, readAcquireArgs, readExecuteArgs, readKeys, readOwnerArgs } from "./arguments.js";
 import { abortReason } from "./abort.js";
 import { Client } from "./client.js";
 import { isBlocked, Outcome } from "./completions.js";
@@ -62,7 +62,7 @@ export class Locks {
       const names = readKeys(keys);
       checkJob(job);
       const { timeoutMs, expireMs, signal } = readExecuteArgs(args);
-      if (signal?.aborted === true) {
+      if (signal !== undefined && hasAborted(signal)) {
         return Promise.reject(abortReason(signal));
       }
       if (names.length === 0) {
@@ -94,7 +94,7 @@ export class Locks {
     try {
       const names = readKeys(keys);
       const { ownerId, timeoutMs, expireMs, awaitQueue, signal } = readAcquireArgs(args);
-      if (signal?.aborted === true) {
+      if (signal !== undefined && hasAborted(signal)) {
         return Promise.reject(abortReason(signal));
       }
       if (names.length === 0) {

@@ -2,7 +2,7 @@
  * Reads one object of options: each once, each with its range, and what nobody asked for by name.
  */
 
-import { invalidOption, LockError } from "./errors.js";
+import { invalidOption, isLockError, type LockError } from "./errors.js";
 import { render, renderGuarded, renderKind } from "./rendering.js";
 
 /** A range of numbers and how to speak of it. */
@@ -43,7 +43,7 @@ export class OptionReader {
       }
       this.#values = new Map(Object.entries(options));
     } catch (cause) {
-      throw cause instanceof LockError
+      throw isLockError(cause)
         ? cause
         : invalidOption(name, "an object", "one that throws when it is read", { cause });
     }

@@ -112,14 +112,22 @@ export class NativeLockingProvider implements ILockingProvider {
 /** `warned`: the loader has told of the options that have no effect. */
 function medusaEmbedding(logger: Logger | undefined, warned: boolean): Embedding {
   const log: Pick<Logger, "warn"> = logger ?? console;
+  // Called from where nobody could catch it: a logger that is broken must not end the store.
+  const warn = (text: string): void => {
+    try {
+      log.warn(text);
+    } catch {
+      process.emitWarning(text, { type: "LockWarning" });
+    }
+  };
   const stays = "A lock could not be released and stays until its lease runs out";
   return {
     present: toMedusaError,
-    lost: (error) => log.warn(error.message),
-    unreleased: (error) => log.warn(`${stays}: ${error.message}`),
+    lost: (error) => warn(error.message),
+    unreleased: (error) => warn(`${stays}: ${error.message}`),
     ignored: (options) => {
       if (!warned) {
-        log.warn(ignoredOptions(options));
+        warn(ignoredOptions(options));
       }
     },
   };

@@ -1,5 +1,6 @@
 //! What the scripts reply, as answers. docs/PROTOCOL.md lists the replies.
 
+use std::fmt::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,9 @@ use crate::core::outcome::Lock;
 use crate::core::owner::OWNERLESS;
 use crate::core::ticket::Ticket;
 
+/// Characters of an unexpected reply that an error shows.
+const SEEN_CHARS_MAX: usize = 80;
+
 /// The server answered something that no script of ours answers.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unexpected(pub String);
@@ -21,10 +25,7 @@ pub struct Unexpected(pub String);
 /// No script of ours replies so: something between us and the server, or the server, is broken.
 pub fn decode(names: &Names, command: &Command, reply: Reply) -> Result<Answer, Unexpected> {
     match (command, reply) {
-        (Command::Acquire { .. }, Reply::Int(token)) => u64::try_from(token)
-            .ok()
-            .filter(|token| *token <= Ticket::MAX)
-            .map(Answer::Granted),
+        (Command::Acquire { .. }, Reply::Int(token)) => whole_number(token).map(Answer::Granted),
         (Command::Acquire { keys, wait, .. }, Reply::Array(busy)) => decode_busy(keys, &busy, wait.is_some()),
         (Command::Release { .. }, Reply::Int(all)) => Some(Answer::Released(all == 1)),
         (Command::Cancel { .. } | Command::Sweep { .. }, Reply::Int(_)) => Some(Answer::Released(true)),
@@ -39,6 +40,11 @@ pub fn decode(names: &Names, command: &Command, reply: Reply) -> Result<Answer, 
         (command, reply) => return Err(unexpected(command, &reply)),
     }
     .ok_or_else(|| Unexpected("a reply with the wrong parts".to_owned()))
+}
+
+/// A token or a ticket: what JavaScript counts to without gaps.
+fn whole_number(number: i64) -> Option<u64> {
+    u64::try_from(number).ok().filter(|number| *number <= Ticket::MAX)
 }
 
 fn decode_page(names: &Names, page: Vec<Reply>) -> Option<Answer> {
@@ -62,7 +68,7 @@ fn decode_busy(keys: &KeySet, busy: &[Reply], may_wait: bool) -> Option<Answer> 
             Reply::Int(ms),
             Reply::Int(ticket),
             Reply::Int(silent),
-        ] if may_wait => (index, ms, Some((u64::try_from(*ticket).ok()?, *silent == 1))),
+        ] if may_wait => (index, ms, Some((whole_number(*ticket)?, *silent == 1))),
         _ => return None,
     };
     let key = usize::try_from(*index)
@@ -129,7 +135,7 @@ fn decode_lock(key: &Arc<str>, lock: Reply) -> Option<Option<Lock>> {
         // 0: handed over, and not claimed yet.
         fencing_token: token
             .and_then(|token| token.parse().ok())
-            .filter(|token| *token > 0),
+            .filter(|token| (1..=Ticket::MAX).contains(token)),
         owner_id: (owner != OWNERLESS).then_some(owner),
         expires_in_ms: u64::try_from(expires_in_ms).ok(),
         waiting: 0,
@@ -146,9 +152,27 @@ fn unexpected(command: &Command, reply: &Reply) -> Unexpected {
         Command::Sweep { .. } => "sweep",
         Command::Inspect { .. } => "inspect",
     };
-    let mut seen = format!("{reply:?}");
-    if let Some((end, _)) = seen.char_indices().nth(80) {
-        seen.truncate(end);
+    let mut seen = Start {
+        text: String::new(),
+        missing: SEEN_CHARS_MAX,
+    };
+    // Fails as soon as the start is full: the rest, which may be many megabytes, is not written out at all.
+    let _ = write!(seen, "{reply:?}");
+    Unexpected(format!("to {name}, which no script answers: {}", seen.text))
+}
+
+/// Keeps the first characters of what is written to it.
+struct Start {
+    text: String,
+    missing: usize,
+}
+
+impl Write for Start {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for c in text.chars() {
+            self.missing = self.missing.checked_sub(1).ok_or(fmt::Error)?;
+            self.text.push(c);
+        }
+        Ok(())
     }
-    Unexpected(format!("to {name}, which no script answers: {seen}"))
 }

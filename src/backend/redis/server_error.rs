@@ -34,7 +34,9 @@ pub fn wants_reconnect(error: &str) -> bool {
 
 /// The error as callers see it.
 pub fn explain(error: &str, endpoint: &str) -> ServerError {
-    let key = error.strip_prefix("WRONGTYPE ").map(str::to_owned);
+    let key: Option<String> = error
+        .strip_prefix("WRONGTYPE ")
+        .map(|key| key.chars().take(WORDS_MAX).collect());
     let words: String = error.chars().take(WORDS_MAX).collect();
     let message = match (&key, code(error)) {
         (Some(key), _) => {

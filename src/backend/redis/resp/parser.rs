@@ -15,7 +15,7 @@ pub const DEPTH_MAX: usize = 8;
 pub const LINE_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of one bulk string.
 pub const BULK_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Elements of one aggregate; a map counts its keys and its values.
+/// Elements of one aggregate, and of all aggregates of one reply together; a map counts its keys and its values.
 pub const ELEMENTS_MAX: usize = 1024 * 1024;
 /// Bytes of one whole reply on the wire, and of what is buffered and not yet parsed.
 pub const REPLY_BYTES_MAX: usize = 128 * 1024 * 1024;
@@ -35,6 +35,8 @@ pub struct Parser {
     searched: usize,
     /// Bytes already parsed of the reply in progress.
     parsed_bytes: usize,
+    /// Elements of its aggregates so far, at every depth. Each takes many times the room of its bytes on the wire.
+    elements: usize,
     /// The aggregates whose elements are arriving, outermost first. None of them is complete.
     open: Vec<Aggregate>,
     /// A bulk whose header is parsed and whose body is not all there.
@@ -141,8 +143,10 @@ impl Parser {
                 Step::Starved => return Ok(None),
                 Step::Header => {}
                 Step::Value(value) => {
+                    self.count_element()?;
                     if let Some(reply) = self.place(value) {
                         self.parsed_bytes = 0;
+                        self.elements = 0;
                         return Ok(Some(reply));
                     }
                 }
@@ -243,6 +247,7 @@ impl Parser {
                 kind => Step::Value(kind.of(Vec::new())),
             });
         }
+        self.count_element()?;
         let elements = Vec::with_capacity(missing.min(ELEMENTS_RESERVED_MAX));
         self.open.push(Aggregate {
             kind,
@@ -250,6 +255,17 @@ impl Parser {
             missing,
         });
         Ok(Step::Header)
+    }
+
+    /// Counts what has just begun or come, if it is an element of something.
+    fn count_element(&mut self) -> Result<(), ProtocolError> {
+        self.elements += usize::from(!self.open.is_empty());
+        if self.elements <= ELEMENTS_MAX {
+            return Ok(());
+        }
+        Err(ProtocolError::new(format!(
+            "a reply of more than {ELEMENTS_MAX} elements"
+        )))
     }
 
     fn read_body(&mut self, body: Body) -> Result<Step, ProtocolError> {
