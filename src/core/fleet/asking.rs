@@ -17,6 +17,9 @@ use crate::core::ticket::Ticket;
 /// that was handed over must be claimed: whoever comes next has asked by then, and knows when that lapses.
 const POLL_MAX: Duration = Duration::from_secs(1);
 
+/// An `acquire` with a shorter expiry is told that it has its lock however late the answer comes.
+const SHORTEST_CHECKED: Duration = Duration::from_millis(500);
+
 impl Fleet {
     /// Sets the end of the ask's patience. One that does not wait for the lock still waits for the server.
     pub(super) fn arm_ask(&mut self, now: Moment, ticket: Ticket) {
@@ -133,8 +136,8 @@ impl Fleet {
                 self.wait_in_line(now, ticket, &waiting);
             }
             Answer::Error(error) => {
-                // A script that fails half-way has done the first half.
-                ask.may_hold = true;
+                // A script that fails half-way has done the first half. What passes is said before anything is written.
+                ask.may_hold |= !error.passing;
                 if ask.caller_gone {
                     self.let_go(now, ticket);
                 } else if error.passing && ask.waits() {
@@ -155,7 +158,7 @@ impl Fleet {
         if ask.caller_gone {
             return self.start_cancel(ticket);
         }
-        if ask.wish.is_job() && Lease::good_until(grant.sent_at, ask.wish.lease) <= now {
+        if is_over(&ask.wish, grant.sent_at, now) {
             // The answer took longer than the lease lasts. Asking again under the same id extends it, if it is still
             // there, and takes it if it is free.
             if let Some(ask) = self.asks.get_mut(&ticket) {
@@ -351,6 +354,17 @@ impl Fleet {
             .collect();
         tickets.sort_unstable();
         tickets
+    }
+}
+
+/// Whether a lock that was granted by a command sent then may have lapsed by now.
+pub(super) fn is_over(wish: &Wish, sent_at: Moment, now: Moment) -> bool {
+    match &wish.claim {
+        Claim::Job => Lease::good_until(sent_at, wish.lease) <= now,
+        // One that is shorter than an answer takes would be asked for for ever.
+        Claim::Lock { expire, .. } => {
+            expire.is_some_and(|span| sent_at.after(span.max(SHORTEST_CHECKED)) <= now)
+        }
     }
 }
 

@@ -50,6 +50,18 @@ pub enum ErrandKind {
     },
 }
 
+impl ErrandKind {
+    fn is_ownerless_release(&self) -> bool {
+        matches!(
+            self,
+            ErrandKind::Release {
+                held: Held::ByOwner(None),
+                ..
+            }
+        )
+    }
+}
+
 /// An errand on its way.
 #[derive(Debug)]
 pub(super) struct Errand {
@@ -317,7 +329,17 @@ impl Fleet {
     /// After the link has come back: does what has not been done, or may not have been.
     pub(super) fn resend_errands(&mut self) {
         for ticket in self.errands_where(|_| true) {
-            self.send_errand(ticket);
+            // "*" does not say whose it is: by now the lock may be somebody else's.
+            let is_anybodys = self
+                .errands
+                .get(&ticket)
+                .is_some_and(|errand| errand.maybe_ran && errand.kind.is_ownerless_release());
+            if is_anybodys {
+                let outcome = Outcome::Failed(self.unreachable("before the connection broke"));
+                self.end_errand(ticket, outcome);
+            } else {
+                self.send_errand(ticket);
+            }
         }
     }
 

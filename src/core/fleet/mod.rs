@@ -13,7 +13,7 @@
 //!   waits, cancelled under its own id if the caller has gone.
 //! - Whoever was told no has nothing locked: an answer that grants to a caller that has gone is given back.
 //! - While the link is down nothing is queued for sending; [`Fleet::link_up`] sends what the records say is due:
-//!   what gives back first, then renewals, then what asks, in ticket order.
+//!   what gives back first, then what asks, in ticket order; renewals with the next tick.
 
 mod ask;
 mod asking;

@@ -169,7 +169,7 @@ impl Fleet {
         for ticket in self.tickets_where(|ask| ask.phase == Phase::Stuck && !ask.caller_gone) {
             if let Some(ask) = self.asks.get_mut(&ticket) {
                 ask.settle_twice |= ask.may_hold && !fenced;
-                let is_late = std::mem::take(&mut ask.was_sent) || ask.late_until.is_some();
+                let is_late = std::mem::take(&mut ask.was_sent) || ask.late_until.is_some_and(|at| at > now);
                 let late_until = now.after(self.config.command_timeout);
                 ask.late_until = (is_late && !fenced).then_some(late_until);
             }

@@ -212,7 +212,8 @@ local function open_queues(me, queues, more)
   -- Looks at the first waiter of each of these queues whose lock is free, until nobody is left who could have what is
   -- free. Those that are gone leave all their queues, which are then looked at too.
   function q.hand_over(queues)
-    local work, noted = {}, {}
+    -- `refused`: waiters of named owners that could not have their locks when they were looked at.
+    local work, noted, refused = {}, {}, {}
     local function note(more_queues)
       for _, queue in ipairs(more_queues) do
         if not noted[queue] then
@@ -243,10 +244,18 @@ local function open_queues(me, queues, more)
           note(waiter)
         elseif waiter.owner ~= '' and waiter.has_it then
           -- Others of the same owner may now have what they were refused.
-          seen = { [name] = true }
-          note(queues)
+          seen[name] = true
+          for other, its_queues in pairs(refused) do
+            if its_queues.owner == waiter.owner or waiter.owner == '*' then
+              seen[other], refused[other] = nil, nil
+              note(its_queues)
+            end
+          end
         else
           seen[name] = true
+          if waiter.owner ~= '' then
+            refused[name] = waiter
+          end
           -- It may stand behind one that is gone in a queue that nobody else would look at.
           for _, other in ipairs(waiter) do
             if other ~= queue and head(other) ~= name then
@@ -307,7 +316,10 @@ local function open_queues(me, queues, more)
 
   -- A node that knows no queue holds the lock: it tells nobody when it releases it.
   local function is_silent(holder, queue)
-    if string.find(holder, '^execute:.*#%d+$') or redis.call('EXISTS', record_of(queue)) == 1 then
+    -- A record that ends at another time than the lock is of a lock before it.
+    local record_ms, ms = redis.call('PTTL', record_of(queue)), redis.call('PTTL', lock_of(queue))
+    local is_recorded = record_ms ~= -2 and (ms < 0 or math.abs(record_ms - ms) < 2)
+    if string.find(holder, '^execute:.*#%d+$') or is_recorded then
       return false
     end
     local _, marks = head(queue)

@@ -39,7 +39,9 @@ end
 -- its owner had before is as it was.
 local function undo(lock, record, owner, attempt, record_ms)
   local before = read_record(record)
-  if not before.first or redis.pcall('GET', lock) ~= owner then
+  -- With locks without an owner open to all, another owner may have taken over what the attempt took.
+  local is_adopted = before.again ~= '' and before.again ~= attempt and before.owner == owner
+  if not before.first or (redis.pcall('GET', lock) ~= owner and not is_adopted) then
     return
   end
   local others = without(before.first, attempt)
