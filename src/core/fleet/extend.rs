@@ -1,6 +1,7 @@
 //! An owner that holds keys already and asks again: past the local queue, where that is right.
 
 use super::ask::Phase;
+use super::asking::is_over;
 use super::{Answer, Command, Fleet, Timer};
 use crate::core::moment::Moment;
 use crate::core::outcome::Outcome;
@@ -45,13 +46,22 @@ impl Fleet {
         self.send(command);
     }
 
-    pub(super) fn extend_answered(&mut self, now: Moment, ticket: Ticket, answer: &Answer) {
+    pub(super) fn extend_answered(&mut self, now: Moment, ticket: Ticket, sent_at: Moment, answer: &Answer) {
         let Some(ask) = self.asks.get_mut(&ticket) else {
             return;
         };
         ask.extending = false;
         if ask.caller_gone {
             return self.let_go(now, ticket);
+        }
+        if matches!(answer, Answer::Granted(_)) && is_over(&ask.wish, sent_at, now) {
+            // The answer took longer than the expiry lasts: what it says may be over.
+            ask.may_hold = true;
+            return if ask.held_back {
+                self.send_ask(now, ticket);
+            } else {
+                self.try_to_extend(ticket);
+            };
         }
         match (answer, &ask.wish.claim) {
             (Answer::Granted(token), Claim::Lock { owner, .. }) => {
@@ -62,7 +72,8 @@ impl Fleet {
                 self.look_at_same_owner(now, &named);
             }
             _ if ask.held_back => self.send_ask(now, ticket),
-            (Answer::Error(_), _) => {
+            (Answer::Error(error), _) => {
+                ask.may_hold |= !error.passing;
                 let at = now.after(self.config.backoff.longest);
                 ask.again_at = Some(at);
                 self.timers.insert((at, Timer::AskAgain(ticket)));

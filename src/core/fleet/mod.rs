@@ -248,7 +248,7 @@ impl Fleet {
                 ticket,
                 must_hold: true,
                 ..
-            } => self.extend_answered(now, ticket, &answer),
+            } => self.extend_answered(now, ticket, at, &answer),
             Command::Acquire { ticket, reserve, .. } => {
                 self.acquire_answered(now, ticket, at, reserve, answer);
             }

@@ -3,8 +3,8 @@
 -- ARGV  1  the attempt's id, 2  lease in ms, 3  how many tokens to set aside, 4  empty: do not wait; else the ticket that
 --       the attempt has, 0: none yet, 5  us by which a new ticket is older than now, 6  inbox, 7  '1': others of its
 --       process wait for the same locks right behind it
--- Reply  the fencing token; or {i, ms}: lock i is held, for so long (-1: without end), and nothing has changed; or
---       {i, ms, ticket, silent}: it waits (see wait_reply)
+-- Reply  the fencing token; or {i, ms}: lock i is held, for so long (-1: without end, -2: it is free and others
+--       wait for it), and this attempt holds nothing; or {i, ms, ticket, silent}: it waits (see wait_reply)
 -- The same attempt may ask again: what an earlier try of it took is its own.
 local locks = (#KEYS - 2) / 2
 local job = ARGV[1] .. '#'
@@ -22,7 +22,7 @@ if redis.call('EXISTS', unpack(KEYS, 1, #KEYS - 1)) == 0 then
   return take()
 end
 
-local mine, held = {}, nil
+local mine, held = {}, false
 for i = 1, locks do
   local holder = redis.pcall('GET', KEYS[i])
   if type(holder) == 'table' then
@@ -31,7 +31,7 @@ for i = 1, locks do
   if holder and string.sub(holder, 1, #job) == job then
     mine[#mine + 1] = KEYS[i]
   elseif holder then
-    held = held or i
+    held = true
   end
 end
 
@@ -45,7 +45,7 @@ if #mine < locks then
   if ARGV[4] == '' then
     q.hand_over(queues)
     for i = 1, locks do
-      if held == i or redis.call('EXISTS', KEYS[i]) == 1 or not q.are_empty({ queues[i] }) then
+      if redis.call('EXISTS', KEYS[i]) == 1 or not q.are_empty({ queues[i] }) then
         return { i, redis.call('PTTL', KEYS[i]) }
       end
     end

@@ -37,7 +37,7 @@ local function is_ours(holder, i)
   return open or (owner == '*' and without(read_record(KEYS[records + i]).first or '', attempt) ~= nil)
 end
 
-local ours, held = 0, nil
+local ours, held = 0, false
 for i = 1, locks do
   local holder = redis.pcall('GET', KEYS[i])
   if type(holder) == 'table' then
@@ -49,7 +49,7 @@ for i = 1, locks do
   if holder and is_ours(holder, i) then
     ours = ours + 1
   elseif holder then
-    held = held or i
+    held = true
   end
 end
 
