@@ -1,7 +1,7 @@
 /** Waiters that are dead or frozen, as the scripts find them a call at a time: they cost others no more than the protocol says. */
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
-import { scriptServer } from "./support/scripts.mjs";
+import { held, scriptServer, waits } from "./support/scripts.mjs";
 import { settles, until } from "./support/waiting.mjs";
 
 const CLAIM_MS = 2_000;
@@ -22,20 +22,6 @@ beforeEach(async () => {
 // Whatever a test did: once its requests are cancelled, nothing but the counter may be left.
 afterEach(() => redis.leaveNothing());
 after(() => redis.server.stop());
-
-/** A job that holds these. */
-async function held(member, keys, options) {
-  const job = member.job(keys, options);
-  assert.equal(typeof (await job.try()), "number");
-  return job;
-}
-
-/** A job that waits for these. */
-async function waits(member, keys, options) {
-  const job = member.job(keys, options);
-  await job.waits();
-  return job;
-}
 
 describe("who is dead", () => {
   test("is passed over at once, with all its places", async () => {

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 import { allKeys } from "./support/redis.mjs";
-import { scriptServer } from "./support/scripts.mjs";
+import { held, scriptServer, waits } from "./support/scripts.mjs";
 
 const CLAIM_MS = 2_000;
 const SECOND_US = 1_000_000;
@@ -18,20 +18,6 @@ beforeEach(async () => {
 // Whatever a test did: once its requests are cancelled, nothing but the counter may be left.
 afterEach(() => redis.leaveNothing());
 after(() => redis.server.stop());
-
-/** A job that holds these. */
-async function held(member, keys, options) {
-  const job = member.job(keys, options);
-  assert.equal(typeof (await job.try()), "number");
-  return job;
-}
-
-/** A job that waits for these. */
-async function waits(member, keys, options) {
-  const job = member.job(keys, options);
-  await job.waits();
-  return job;
-}
 
 test("a release gives the lock to the next waiter, tells it, and leaves it its places until it claims", async () => {
   const job = await held(one, ["a"]);

@@ -211,3 +211,17 @@ export async function scriptServer() {
     },
   };
 }
+
+/** A job that holds these. */
+export async function held(member, keys, options) {
+  const job = member.job(keys, options);
+  assert.equal(typeof (await job.try()), "number");
+  return job;
+}
+
+/** A job that waits for these. */
+export async function waits(member, keys, options) {
+  const job = member.job(keys, options);
+  await job.waits();
+  return job;
+}
