@@ -22,6 +22,8 @@ const START_WITHIN: Duration = Duration::from_secs(20);
 const STARTS_MAX: u32 = 5;
 const SERVER_LOG: &str = "server.log";
 const STDERR_LOG: &str = "stderr.log";
+/// What a server logs when it has its port, before it loads its data.
+const LISTENS: &str = "Server initialized";
 
 /// A running server. It has no password, keeps nothing on disk, and listens on `127.0.0.1` alone, unless the arguments
 /// say otherwise.
@@ -50,7 +52,7 @@ impl RedisServer {
         for _ in 0..STARTS_MAX {
             let port = free_port();
             let mut child = spawn(&dir, port, &args);
-            if is_started(&mut child, port) {
+            if is_started(&mut child, &dir) {
                 return Self {
                     child,
                     port,
@@ -98,7 +100,7 @@ impl RedisServer {
         let until = Instant::now() + START_WITHIN;
         loop {
             self.child = spawn(&self.dir, self.port, &self.args);
-            if is_started(&mut self.child, self.port) {
+            if is_started(&mut self.child, &self.dir) {
                 return;
             }
             assert!(
@@ -211,6 +213,8 @@ fn spawn(dir: &Dir, port: u16, args: &[String]) -> Child {
     };
     let program = program();
     let stderr = File::create(dir.path().join(STDERR_LOG)).unwrap();
+    // The server appends to its log: what an earlier one said there would be taken for its own words.
+    File::create(dir.path().join(SERVER_LOG)).unwrap();
     Command::new(&program)
         .args([
             "--bind",
@@ -222,7 +226,7 @@ fn spawn(dir: &Dir, port: u16, args: &[String]) -> Child {
             "--appendonly",
             "no",
         ])
-        .args(["--loglevel", "warning", "--logfile", SERVER_LOG])
+        .args(["--loglevel", "notice", "--logfile", SERVER_LOG])
         .arg("--dir")
         .arg(dir.path())
         .args(args.iter().map(fill_in))
@@ -233,22 +237,24 @@ fn spawn(dir: &Dir, port: u16, args: &[String]) -> Child {
         .unwrap_or_else(|error| panic!("cannot start {}: {error}", program.display()))
 }
 
-/// Waits until the server takes connections. False: it ended instead.
-fn is_started(child: &mut Child, port: u16) -> bool {
+/// Waits until the server's own log says that it listens. False: it ended instead.
+///
+/// Trying to connect would not tell: another test's server may have the port, or, the port being one that the system
+/// gives to outgoing connections, the attempt may end up connected to itself.
+fn is_started(child: &mut Child, dir: &Dir) -> bool {
     let until = Instant::now() + START_WITHIN;
-    while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+    while !dir.logs().contains(LISTENS) {
         if child.try_wait().unwrap().is_some() {
             return false;
         }
         assert!(
             Instant::now() < until,
-            "the server does not listen on port {port}"
+            "the server does not say that it listens:\n{}",
+            dir.logs()
         );
         thread::sleep(Duration::from_millis(5));
     }
-    // Had another process taken the port, ours would have ended by now or would any moment.
-    thread::sleep(Duration::from_millis(10));
-    child.try_wait().unwrap().is_none()
+    true
 }
 
 fn free_port() -> u16 {
