@@ -12,16 +12,17 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::sleep;
 
+use super::batch::first_call;
 use super::inbox::{self, Notice};
 use super::member::Shared;
-use super::replies;
+use super::replies::{self, Unexpected};
 use super::resp::{Parser, Reply};
 use super::scripts::Known;
 use super::server_error::{explain, is_unknown_script, wants_reconnect};
 use super::spin::Spin;
 use super::stream::Stream;
 use crate::clock;
-use crate::core::fleet::{Answer, Command, Push, Sent};
+use crate::core::fleet::{Answer, Push, Sent};
 use crate::core::moment::Moment;
 use crate::core::outcome::Failure;
 
@@ -44,9 +45,10 @@ pub struct Broken {
     pub was_useful: bool,
 }
 
-/// A command whose answer is on its way.
+/// A call whose reply is on its way.
 struct Flight {
-    sent: Sent,
+    /// How many of the commands in [`Conversation::sent`] it carries.
+    commands: usize,
     /// How often it was sent.
     tries: u32,
 }
@@ -68,6 +70,8 @@ pub struct Conversation {
     stream: Stream,
     parser: Parser,
     flights: VecDeque<Flight>,
+    /// The commands of all flights, in order.
+    sent: VecDeque<Sent>,
     known: Known,
     out: Vec<u8>,
     written: usize,
@@ -91,6 +95,7 @@ impl Conversation {
             stream,
             parser,
             flights: VecDeque::new(),
+            sent: VecDeque::new(),
             known: Known::default(),
             out: Vec::new(),
             written: 0,
@@ -110,10 +115,9 @@ impl Conversation {
         self.shared.awake.store(false, Ordering::SeqCst);
         // What arrived together with the end still counts.
         self.hand_over();
-        let unanswered = self.flights.into_iter().map(|flight| flight.sent).collect();
         Broken {
             why,
-            unanswered,
+            unanswered: self.sent.into(),
             was_useful,
         }
     }
@@ -163,9 +167,9 @@ impl Conversation {
     async fn sleep(&mut self) -> Option<Failure> {
         let shared = Arc::clone(&self.shared);
         let overdue_at = self
-            .flights
+            .sent
             .front()
-            .map(|flight| flight.sent.at.after(shared.settings.command_timeout));
+            .map(|sent| sent.at.after(shared.settings.command_timeout));
         let wake_at = overdue_at
             .unwrap_or(Moment::NEVER)
             .min(shared.end_by().unwrap_or(Moment::NEVER));
@@ -197,26 +201,34 @@ impl Conversation {
     fn overdue(&self) -> Option<Failure> {
         let timeout = self.shared.settings.command_timeout;
         let is_overdue = self
-            .flights
+            .sent
             .front()
-            .is_some_and(|flight| flight.sent.at.after(timeout) <= clock::now());
+            .is_some_and(|sent| sent.at.after(timeout) <= clock::now());
         is_overdue.then(|| self.unreachable(&format!("did not answer within {} s", timeout.as_secs_f64())))
     }
 
-    fn write(&mut self, command: &Command) {
+    /// Writes one call for `commands`.
+    fn write(&mut self, commands: &[Sent], tries: u32) {
         self.shared
             .scripts
-            .encode(&mut self.out, command, &mut self.known, self.inbox.as_deref());
+            .encode(&mut self.out, commands, &mut self.known, self.inbox.as_deref());
+        self.flights.push_back(Flight {
+            commands: commands.len(),
+            tries,
+        });
     }
 
     /// Takes what callers and timers want sent.
     fn take_outbox(&mut self) {
         let mut fresh = std::mem::take(&mut self.fresh);
         self.shared.take_outbox(&mut fresh);
-        for sent in fresh.drain(..) {
-            self.write(&sent.command);
-            self.flights.push_back(Flight { sent, tries: 1 });
+        let mut rest = fresh.as_slice();
+        while !rest.is_empty() {
+            let (call, behind) = rest.split_at(first_call(rest));
+            self.write(call, 1);
+            rest = behind;
         }
+        self.sent.extend(fresh.drain(..));
         self.fresh = fresh;
     }
 
@@ -291,47 +303,78 @@ impl Conversation {
             self.was_answered = true;
             match reply {
                 Reply::Error(error) if is_unknown_script(&error) && flight.tries < TRIES_MAX => {
-                    self.send_again(flight);
+                    self.send_again(&flight);
                 }
                 Reply::Error(error) => {
-                    let explained = explain(&error, &self.shared.settings.endpoint());
-                    if wants_reconnect(&error) {
-                        self.leave = Some(explained.failure.clone());
-                        self.is_left = true;
+                    for _ in 0..flight.commands {
+                        self.refused(&error);
                     }
-                    self.heard
-                        .push(Heard::Answer(flight.sent, Answer::Error(explained)));
                 }
-                reply => match replies::decode(self.shared.scripts.names(), &flight.sent.command, reply) {
-                    Ok(answer) => self.heard.push(Heard::Answer(flight.sent, answer)),
-                    Err(unexpected) => {
-                        // Whether it ran is anybody's guess.
-                        self.flights.push_front(flight);
-                        self.is_left = true;
-                        return Err(self.unreachable(&format!("answered {}", unexpected.0)));
+                reply if flight.commands == 1 => self.answered(reply)?,
+                Reply::Array(replies) if replies.len() == flight.commands => {
+                    for reply in replies {
+                        match reply {
+                            Reply::Error(error) => self.refused(&error),
+                            reply => self.answered(reply)?,
+                        }
                     }
-                },
+                }
+                reply => return Err(self.unintelligible(&Unexpected::to_several(&reply))),
             }
         }
+    }
+
+    /// The server's reply to the oldest command. Err: whether it ran is anybody's guess.
+    fn answered(&mut self, reply: Reply) -> Result<(), Failure> {
+        let Some(sent) = self.sent.front() else {
+            return Ok(());
+        };
+        match replies::decode(self.shared.scripts.names(), &sent.command, reply) {
+            Ok(answer) => {
+                self.heard(answer);
+                Ok(())
+            }
+            Err(unexpected) => Err(self.unintelligible(&unexpected)),
+        }
+    }
+
+    /// The server's error to the oldest command.
+    fn refused(&mut self, error: &str) {
+        let explained = explain(error, &self.shared.settings.endpoint());
+        if wants_reconnect(error) {
+            self.leave = Some(explained.failure.clone());
+            self.is_left = true;
+        }
+        self.heard(Answer::Error(explained));
+    }
+
+    fn heard(&mut self, answer: Answer) {
+        if let Some(sent) = self.sent.pop_front() {
+            self.heard.push(Heard::Answer(sent, answer));
+        }
+    }
+
+    fn unintelligible(&mut self, unexpected: &Unexpected) -> Failure {
+        self.is_left = true;
+        self.unreachable(&format!("answered {}", unexpected.0))
     }
 
     /// The server was told to forget its scripts (`SCRIPT FLUSH`): this one and all others go with their source again.
     ///
     /// The first call of each script on a connection goes with its source, so that this is the only case in which a
     /// call is overtaken by one behind it.
-    fn send_again(&mut self, flight: Flight) {
-        let sent = Sent {
-            at: clock::now(),
-            ..flight.sent
-        };
+    fn send_again(&mut self, flight: &Flight) {
+        let at = clock::now();
+        let commands: Vec<Sent> = self
+            .sent
+            .drain(..flight.commands)
+            .map(|sent| Sent { at, ..sent })
+            .collect();
         if flight.tries == 1 {
             self.known = Known::default();
         }
-        self.write(&sent.command);
-        self.flights.push_back(Flight {
-            sent,
-            tries: flight.tries + 1,
-        });
+        self.write(&commands, flight.tries + 1);
+        self.sent.extend(commands);
     }
 
     /// Hands over what was heard. Some: the connection is to be left.

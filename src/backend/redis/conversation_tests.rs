@@ -90,7 +90,11 @@ async fn messages_are_heard_in_order_with_the_answers() {
     let inbox = conversation.shared.inbox.clone();
     let (first, second) = (scan(1), scan(2));
     for sent in [first.clone(), second.clone()] {
-        conversation.flights.push_back(Flight { sent, tries: 1 });
+        conversation.flights.push_back(Flight {
+            commands: 1,
+            tries: 1,
+        });
+        conversation.sent.push_back(sent);
     }
     let arrived = [
         LAST_PAGE,

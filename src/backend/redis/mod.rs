@@ -5,9 +5,10 @@
 //! pipeline and applies the answers in one go.
 //!
 //! From the wire up: [`stream`] and [`handshake`] make a connection, [`resp`] speaks on it, [`scripts`] says what
-//! (with [`names`] and [`slot`]), [`inbox`] is what the server says unasked, [`conversation`] is one connection in use,
+//! ([`batch`] what goes together, [`names`] and [`slot`] what things are called), [`inbox`] is what the server says unasked, [`conversation`] is one connection in use,
 //! [`link`] makes one after the other.
 
+pub mod batch;
 pub mod conversation;
 pub mod handshake;
 pub mod inbox;

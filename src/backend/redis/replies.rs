@@ -19,6 +19,13 @@ const SEEN_CHARS_MAX: usize = 80;
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unexpected(pub String);
 
+impl Unexpected {
+    /// What came in place of one reply for each of several commands.
+    pub fn to_several(reply: &Reply) -> Self {
+        unexpected_to("several commands", reply)
+    }
+}
+
 /// What `reply`, which is no error, answers to `command`.
 ///
 /// # Errors
@@ -152,6 +159,10 @@ fn unexpected(command: &Command, reply: &Reply) -> Unexpected {
         Command::Sweep { .. } => "sweep",
         Command::Inspect { .. } => "inspect",
     };
+    unexpected_to(name, reply)
+}
+
+fn unexpected_to(name: &str, reply: &Reply) -> Unexpected {
     let mut seen = Start {
         text: String::new(),
         missing: SEEN_CHARS_MAX,

@@ -11,7 +11,7 @@ use sha1_smol::Sha1;
 use super::names::{Names, job_id, owner_id};
 use super::resp::CommandWriter;
 use crate::backend::job_owner_id;
-use crate::core::fleet::{Command, Held, Renewal};
+use crate::core::fleet::{Command, Held, Renewal, Sent};
 use crate::core::key::KeySet;
 use crate::core::owner::{OWNERLESS, Owner};
 use crate::core::ticket::Ticket;
@@ -27,56 +27,54 @@ const SCAN_COUNT: u64 = 1000;
 struct Script {
     source: LazyLock<&'static str>,
     sha1: LazyLock<String>,
+    /// Its bit in [`Known`].
+    bit: u16,
 }
 
+// `script!(NAME, bit, files)`, the files one after the other; between semicolons a file that becomes the function `one` of
+// KEYS and ARGV.
 macro_rules! script {
-    ($name:ident, $($file:literal),+) => {
+    ($name:ident, $bit:literal, $($file:literal),+ $(; $one:literal; $($rest:literal),+)?) => {
         static $name: Script = Script {
-            source: LazyLock::new(|| faults::script(concat!($(include_str!(concat!("lua/", $file))),+))),
+            source: LazyLock::new(|| faults::script(concat!(
+                $(include_str!(concat!("lua/", $file)),)+
+                $("local function one(KEYS, ARGV)\n", include_str!(concat!("lua/", $one)), "end\n",
+                $(include_str!(concat!("lua/", $rest)),)+)?
+            ))),
             sha1: LazyLock::new(|| Sha1::from(*$name.source).digest().to_string()),
+            bit: 1 << $bit,
         };
     };
 }
 
-script!(ACQUIRE_JOB, "mint.lua", "queue.lua", "acquire_job.lua");
+script!(ACQUIRE_JOB, 0, "mint.lua", "queue.lua", "acquire_job.lua");
+script!(ACQUIRE_JOBS, 1, "mint.lua", "queue.lua"; "acquire_job.lua"; "many.lua", "acquire_jobs.lua");
 script!(
     ACQUIRE_LOCK,
+    2,
     "mint.lua",
     "record.lua",
     "queue.lua",
     "acquire_lock.lua"
 );
-script!(CANCEL_JOB, "queue.lua", "cancel_job.lua");
-script!(CANCEL_LOCK, "record.lua", "queue.lua", "cancel_lock.lua");
-script!(RELEASE, "queue.lua", "release.lua");
-script!(RENEW, "renew.lua");
-script!(SWEEP, "queue.lua", "sweep.lua");
-script!(INSPECT, "inspect.lua");
+script!(ACQUIRE_LOCKS, 3, "mint.lua", "record.lua", "queue.lua"; "acquire_lock.lua"; "many.lua", "acquire_locks.lua");
+script!(CANCEL_JOB, 4, "queue.lua", "cancel_job.lua");
+script!(CANCEL_LOCK, 5, "record.lua", "queue.lua", "cancel_lock.lua");
+script!(RELEASE, 6, "queue.lua", "release.lua");
+script!(RELEASES, 7, "queue.lua"; "release.lua"; "many.lua", "releases.lua");
+script!(RENEW, 8, "renew.lua");
+script!(SWEEP, 9, "queue.lua", "sweep.lua");
+script!(INSPECT, 10, "inspect.lua");
 
 /// Which scripts a connection has sent with their source: the server knows these, unless it was told to forget.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Known(u8);
+pub struct Known(u16);
 
 impl Known {
-    /// Whether the script of `command` is among them; from now on it is.
-    fn is_known(&mut self, command: &Command) -> bool {
-        let bit = match command {
-            Command::Acquire {
-                owner: Owner::Job(_), ..
-            } => 1,
-            Command::Acquire { .. } => 2,
-            Command::Cancel {
-                owner: Owner::Job(_), ..
-            } => 4,
-            Command::Cancel { .. } => 8,
-            Command::Release { .. } => 16,
-            Command::Renew { .. } => 32,
-            Command::Sweep { .. } => 64,
-            Command::Inspect { .. } => 128,
-            Command::Scan { .. } => return true,
-        };
-        let was_known = self.0 & bit != 0;
-        self.0 |= bit;
+    /// Whether `script` is among them; from now on it is.
+    fn meet(&mut self, script: &Script) -> bool {
+        let was_known = self.0 & script.bit != 0;
+        self.0 |= script.bit;
         was_known
     }
 }
@@ -100,33 +98,38 @@ impl Scripts {
         &self.names
     }
 
-    /// Appends the call for `command` to `out`: by the script's hash, or with its whole source where `known` lacks it.
-    /// `inbox`: the channel on which the server can call us, if it can.
-    pub fn encode(&self, out: &mut Vec<u8>, command: &Command, known: &mut Known, inbox: Option<&str>) {
-        let source = !known.is_known(command);
-        match command {
-            Command::Acquire { .. } => self.encode_acquire(out, command, source, inbox.unwrap_or_default()),
-            Command::Release { keys, held, more, .. } => {
-                self.encode_release(out, keys, held, *more, source);
-            }
+    /// Appends the one call for `commands` to `out`, several of which are alike ([`super::batch`]): by the script's hash, or
+    /// with its whole source where `known` lacks it. `inbox`: the channel on which the server can call us, if it can.
+    pub fn encode(&self, out: &mut Vec<u8>, commands: &[Sent], known: &mut Known, inbox: Option<&str>) {
+        let Some(first) = commands.first() else { return };
+        let mut writer = Writer { out, known };
+        match &first.command {
+            Command::Acquire { .. } => self.encode_acquire(&mut writer, commands, inbox.unwrap_or_default()),
+            Command::Release { .. } => self.encode_release(&mut writer, commands),
             Command::Cancel {
                 ticket,
                 keys,
                 owner: Owner::Job(_),
             } => {
-                let mut call = Call::new(out, &CANCEL_JOB, source, 2 * keys.len() + 1, 1);
-                let attempt = self.lines(&mut call, keys, *ticket);
-                call.text(&attempt);
+                let mut call = writer.call(&CANCEL_JOB, 2 * keys.len() + 1, 1);
+                self.locks(&mut call, keys);
+                self.queues(&mut call, keys);
+                self.waiter(&mut call, keys, *ticket);
+                call.text(&job_id(*ticket));
             }
             Command::Cancel { ticket, keys, owner } => {
-                let mut call = Call::new(out, &CANCEL_LOCK, source, 3 * keys.len() + 1, 3);
-                let attempt = self.lines(&mut call, keys, *ticket);
+                let mut call = writer.call(&CANCEL_LOCK, 3 * keys.len() + 1, 3);
+                self.locks(&mut call, keys);
+                self.queues(&mut call, keys);
+                self.waiter(&mut call, keys, *ticket);
                 self.records(&mut call, keys);
-                call.text(&attempt).text(&owner_id(owner)).number(RECORD_MS);
+                call.text(&job_id(*ticket))
+                    .text(&owner_id(owner))
+                    .number(RECORD_MS);
             }
-            Command::Renew { leases } => self.encode_renew(out, leases, source),
+            Command::Renew { leases } => self.encode_renew(&mut writer, leases),
             Command::Scan { cursor, .. } => {
-                let mut call = CommandWriter::begin(out, 6);
+                let mut call = CommandWriter::begin(writer.out, 6);
                 call.arg(b"SCAN")
                     .arg_u64(*cursor)
                     .arg(b"MATCH")
@@ -134,7 +137,7 @@ impl Scripts {
                 call.arg(b"COUNT").arg_u64(SCAN_COUNT);
             }
             Command::Sweep { keys, owner_id, .. } => {
-                let mut call = Call::new(out, &SWEEP, source, 3 * keys.len(), 2);
+                let mut call = writer.call(&SWEEP, 3 * keys.len(), 2);
                 self.locks(&mut call, keys);
                 self.queues(&mut call, keys);
                 self.records(&mut call, keys);
@@ -142,16 +145,16 @@ impl Scripts {
                     .text(owner_id.as_deref().unwrap_or_default());
             }
             Command::Inspect { keys, .. } => {
-                let mut call = Call::new(out, &INSPECT, source, 2 * keys.len(), 0);
+                let mut call = writer.call(&INSPECT, 2 * keys.len(), 0);
                 self.locks(&mut call, keys);
                 self.records(&mut call, keys);
             }
         }
     }
 
-    fn encode_acquire(&self, out: &mut Vec<u8>, command: &Command, source: bool, inbox: &str) {
-        let Command::Acquire {
-            ticket,
+    /// One request, or several that differ in nothing but their attempts, owners and keys.
+    fn encode_acquire(&self, writer: &mut Writer<'_>, commands: &[Sent], inbox: &str) {
+        let Some(Command::Acquire {
             keys,
             owner,
             expire,
@@ -159,25 +162,42 @@ impl Scripts {
             reserve,
             wait,
             more,
-        } = command
+            ..
+        }) = commands.first().map(|sent| &sent.command)
         else {
             return;
         };
-        let is_job = matches!(owner, Owner::Job(_));
-        let mut call = if is_job {
-            Call::new(out, &ACQUIRE_JOB, source, 2 * keys.len() + 2, 7)
-        } else {
-            Call::new(out, &ACQUIRE_LOCK, source, 3 * keys.len() + 2, 10)
+        let (count, locks) = (commands.len(), commands.len() * keys.len());
+        let is_alone = count == 1;
+        let mut call = match (owner, is_alone) {
+            (Owner::Job(_), true) => writer.call(&ACQUIRE_JOB, 2 * locks + 2, 7),
+            (Owner::Job(_), false) => writer.call(&ACQUIRE_JOBS, 2 * locks + count + 1, 7 + count),
+            (_, true) => writer.call(&ACQUIRE_LOCK, 3 * locks + 2, 10),
+            (_, false) => writer.call(&ACQUIRE_LOCKS, 3 * locks + count + 1, 8 + 2 * count),
         };
-        let attempt = self.lines(&mut call, keys, *ticket);
-        if !is_job {
-            self.records(&mut call, keys);
-        }
-        call.text(self.names.fence()).text(&attempt).number(ms(*expire));
-        if is_job {
-            call.number(u64::from(*reserve));
+        let is_job = matches!(owner, Owner::Job(_));
+        self.lines(&mut call, commands, !is_job);
+        call.text(self.names.fence());
+        let attempts = commands.iter().filter_map(|sent| match &sent.command {
+            Command::Acquire { ticket, owner, .. } => Some((job_id(*ticket), owner)),
+            _ => None,
+        });
+        if is_alone {
+            attempts.clone().for_each(|(attempt, _)| {
+                call.text(&attempt);
+            });
         } else {
-            call.text(&owner_id(owner));
+            call.number(keys.len() as u64);
+        }
+        call.number(ms(*expire));
+        match (owner, is_alone) {
+            (Owner::Job(_), _) => {
+                call.number(u64::from(*reserve));
+            }
+            (owner, true) => {
+                call.text(&owner_id(owner));
+            }
+            (_, false) => {}
         }
         match wait {
             None => call.text("").text("0"),
@@ -187,32 +207,60 @@ impl Scripts {
         };
         call.text(inbox).flag(*more);
         if !is_job {
-            call.flag(*must_hold).flag(self.open).number(RECORD_MS);
+            if is_alone {
+                call.flag(*must_hold);
+            }
+            call.flag(self.open).number(RECORD_MS);
+        }
+        if !is_alone {
+            for (attempt, owner) in attempts {
+                call.text(&attempt);
+                if !is_job {
+                    call.text(&owner_id(owner));
+                }
+            }
         }
     }
 
-    fn encode_release(&self, out: &mut Vec<u8>, keys: &KeySet, held: &Held, more: bool, source: bool) {
-        let owner_id = match held {
-            Held::ByJob { job, token } => job_owner_id(*job, *token),
-            Held::ByOwner(owner_id) => owner_id.as_deref().unwrap_or(OWNERLESS).to_owned(),
+    /// One release, or several alike.
+    fn encode_release(&self, writer: &mut Writer<'_>, commands: &[Sent]) {
+        let Some(Command::Release { keys, held, more, .. }) = commands.first().map(|sent| &sent.command)
+        else {
+            return;
         };
+        let (count, locks) = (commands.len(), commands.len() * keys.len());
         let has_records = matches!(held, Held::ByOwner(_));
-        let key_count = if has_records { 3 } else { 2 } * keys.len();
-        let mut call = Call::new(out, &RELEASE, source, key_count, 4);
-        self.locks(&mut call, keys);
-        self.queues(&mut call, keys);
+        let key_count = if has_records { 3 } else { 2 } * locks;
+        let mut call = if count == 1 {
+            writer.call(&RELEASE, key_count, 4)
+        } else {
+            writer.call(&RELEASES, key_count, 2 + count)
+        };
+        each_key_set(commands).for_each(|keys| self.locks(&mut call, keys));
+        each_key_set(commands).for_each(|keys| self.queues(&mut call, keys));
         if has_records {
-            self.records(&mut call, keys);
+            each_key_set(commands).for_each(|keys| self.records(&mut call, keys));
         }
-        call.number(keys.len() as u64)
-            .text(&owner_id)
-            .flag(self.open && has_records)
-            .flag(more);
+        call.number(keys.len() as u64);
+        if count > 1 {
+            call.flag(self.open && has_records);
+        }
+        for sent in commands {
+            if let Command::Release { held, .. } = &sent.command {
+                match held {
+                    Held::ByJob { job, token } => call.text(&job_owner_id(*job, *token)),
+                    Held::ByOwner(owner_id) => call.text(owner_id.as_deref().unwrap_or(OWNERLESS)),
+                };
+            }
+        }
+        if count == 1 {
+            call.flag(self.open && has_records).flag(*more);
+        }
     }
 
-    fn encode_renew(&self, out: &mut Vec<u8>, leases: &[Renewal], source: bool) {
+    fn encode_renew(&self, writer: &mut Writer<'_>, leases: &[Renewal]) {
         let locks = leases.iter().map(|lease| lease.keys.len()).sum();
-        let mut call = Call::new(out, &RENEW, source, locks, 3 * leases.len());
+        let mut call = writer.call(&RENEW, locks, 3 * leases.len());
         for lease in leases {
             self.locks(&mut call, &lease.keys);
         }
@@ -220,6 +268,20 @@ impl Scripts {
             call.text(&job_owner_id(lease.job, lease.token))
                 .number(ms(Some(lease.lease)));
             call.number(lease.keys.len() as u64);
+        }
+    }
+
+    /// All locks, then all queues, all waiters, and all records if wanted.
+    fn lines(&self, call: &mut Call<'_>, commands: &[Sent], with_records: bool) {
+        each_key_set(commands).for_each(|keys| self.locks(call, keys));
+        each_key_set(commands).for_each(|keys| self.queues(call, keys));
+        for sent in commands {
+            if let Command::Acquire { ticket, keys, .. } = &sent.command {
+                self.waiter(call, keys, *ticket);
+            }
+        }
+        if with_records {
+            each_key_set(commands).for_each(|keys| self.records(call, keys));
         }
     }
 
@@ -235,14 +297,10 @@ impl Scripts {
         }
     }
 
-    /// The locks, their queues and the waiter of `ticket`, whose attempt it returns.
-    fn lines(&self, call: &mut Call<'_>, keys: &KeySet, ticket: Ticket) -> String {
-        let attempt = job_id(ticket);
-        self.locks(call, keys);
-        self.queues(call, keys);
+    /// The waiter of `ticket`.
+    fn waiter(&self, call: &mut Call<'_>, keys: &KeySet, ticket: Ticket) {
         let first = keys.iter().next().map_or("", |key| key);
-        call.joined(&self.names.beside(first).waiter(&attempt));
-        attempt
+        call.joined(&self.names.beside(first).waiter(&job_id(ticket)));
     }
 
     fn records<'k>(&self, call: &mut Call<'_>, keys: impl IntoIterator<Item = &'k Arc<str>>) {
@@ -259,21 +317,39 @@ fn ms(expire: Option<Duration>) -> u64 {
     })
 }
 
-/// One script call being written.
-struct Call<'out>(CommandWriter<'out>);
+/// The keys of each of these requests.
+fn each_key_set(commands: &[Sent]) -> impl Iterator<Item = &KeySet> {
+    commands.iter().filter_map(|sent| match &sent.command {
+        Command::Acquire { keys, .. } | Command::Release { keys, .. } => Some(keys),
+        _ => None,
+    })
+}
 
-impl<'out> Call<'out> {
-    fn new(out: &'out mut Vec<u8>, script: &Script, source: bool, keys: usize, args: usize) -> Self {
-        let mut call = CommandWriter::begin(out, 3 + keys + args);
-        if source {
-            call.arg(b"EVAL").arg(script.source.as_bytes());
-        } else {
+/// Where calls are written.
+struct Writer<'out> {
+    out: &'out mut Vec<u8>,
+    known: &'out mut Known,
+}
+
+impl Writer<'_> {
+    /// Begins a call of `script` with so many KEYS and ARGV.
+    fn call(&mut self, script: &Script, keys: usize, args: usize) -> Call<'_> {
+        let is_known = self.known.meet(script);
+        let mut call = CommandWriter::begin(self.out, 3 + keys + args);
+        if is_known {
             call.arg(b"EVALSHA").arg(script.sha1.as_bytes());
+        } else {
+            call.arg(b"EVAL").arg(script.source.as_bytes());
         }
         call.arg_u64(keys as u64);
         Call(call)
     }
+}
 
+/// One script call being written.
+struct Call<'out>(CommandWriter<'out>);
+
+impl Call<'_> {
     fn text(&mut self, text: &str) -> &mut Self {
         self.0.arg(text.as_bytes());
         self
