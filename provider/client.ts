@@ -8,7 +8,7 @@ import { loadAddon, type NativeCalls, type NativeLocks, type NativeOptions } fro
 import { AbortWatch } from "./abort.js";
 import { sharedCompletions, type Completion, type Completions } from "./completions.js";
 import type { Embedding } from "./embedding.js";
-import { fromNative, internal, invalidArgument, toLockError } from "./errors.js";
+import { fromNative, internal, invalidArgument, toLockError, type NativeFailure } from "./errors.js";
 
 export class Client {
   readonly native: NativeLocks;
@@ -53,8 +53,7 @@ export class Client {
   }
 
   /** What a caller is shown for a completion other than the one it hoped for. */
-  failure(completion: Completion): Error {
-    const { outcome, detail } = completion;
+  failure(outcome: number, detail: NativeFailure | null): Error {
     const unexplained = `The locking addon answered with the unexpected outcome ${outcome}`;
     return this.embedding.present(detail === null ? internal(unexplained) : fromNative(detail));
   }
@@ -67,7 +66,7 @@ export class Client {
   async expect(ticket: number, ...outcomes: readonly number[]): Promise<Completion> {
     const completion = await this.completions.wait(ticket);
     if (!outcomes.includes(completion.outcome)) {
-      throw this.failure(completion);
+      throw this.failure(completion.outcome, completion.detail);
     }
     return completion;
   }

@@ -49,20 +49,58 @@ export interface Completion {
 }
 
 /** Whether a request holds nothing because somebody else holds a key. */
-export function isBlocked({ outcome }: Completion): boolean {
+export function isBlocked(outcome: number): boolean {
   return outcome === Outcome.Refused || outcome === Outcome.TimedOut;
 }
 
-/** Who is to be told when a job's lock is lost. Must neither throw nor run a caller's code at once. */
-export interface LossListener {
-  /** Whose lock it is. */
-  readonly client: object;
+/**
+ * Who is told what becomes of a ticket. Its methods must neither throw nor run a caller's code at once.
+ *
+ * A recipient that awaits has told so ({@link Completions.awaits}), and is told one completion or that it was withdrawn.
+ */
+export interface Recipient {
+  /** Whose ticket it is. */
+  readonly client: object | undefined;
+  /** A completion is awaited. */
+  readonly isAwaiting: boolean;
+  /** The awaited completion. True: there is nothing more to tell. */
+  completed(outcome: number, value: number, detail: NativeFailure | null, found: readonly InspectedLock[] | null): boolean;
+  /** Nothing is awaited any more. True: there is nothing more to tell. */
+  withdrawn(reason: unknown): boolean;
+  /** The lock is gone. */
   lose(how: NativeFailure): void;
 }
 
-interface Waiter {
-  resolve(completion: Completion): void;
-  reject(reason: unknown): void;
+/** One completion, as a promise. */
+class Waiter implements Recipient {
+  readonly client = undefined;
+  readonly isAwaiting = true;
+  readonly #resolve: (completion: Completion) => void;
+  readonly #reject: (reason: unknown) => void;
+
+  constructor(resolve: (completion: Completion) => void, reject: (reason: unknown) => void) {
+    this.#resolve = resolve;
+    this.#reject = reject;
+  }
+
+  completed(
+    outcome: number,
+    value: number,
+    detail: NativeFailure | null,
+    inspection: readonly InspectedLock[] | null,
+  ): boolean {
+    this.#resolve({ outcome, value, detail, inspection });
+    return true;
+  }
+
+  withdrawn(reason: unknown): boolean {
+    this.#reject(reason);
+    return true;
+  }
+
+  lose(): void {
+    // Only jobs lose locks.
+  }
 }
 
 /** How many completions one crossing brings. */
@@ -77,9 +115,10 @@ const LONGEST_MS = 2 ** 31 - 1;
 /** See the head of this file. */
 export class Completions {
   readonly mailbox: Mailbox;
-  readonly #waiting = new Map<number, Waiter>();
-  readonly #leases = new Map<number, LossListener>();
+  readonly #recipients = new Map<number, Recipient>();
   readonly #records = new Float64Array(BATCH * FIELDS);
+  /** How many recipients await. */
+  #awaiting = 0;
   #anchor: NodeJS.Timeout | undefined;
   #draining = false;
 
@@ -91,41 +130,46 @@ export class Completions {
   /** The completion of `ticket`. To be called in the same turn as the call into the addon that made the ticket. */
   wait(ticket: number): Promise<Completion> {
     return new Promise((resolve, reject) => {
-      this.#waiting.set(ticket, { resolve, reject });
-      if (this.#waiting.size === 1) {
-        this.#holdProcess();
-      }
+      this.#recipients.set(ticket, new Waiter(resolve, reject));
+      this.awaits();
     });
   }
 
-  /** Whether a promise waits for `ticket`. */
-  isAwaited(ticket: number): boolean {
-    return this.#waiting.has(ticket);
-  }
-
-  /** Rejects the promise that waits for `ticket`. */
-  withdraw(ticket: number, reason: unknown): void {
-    const waiter = this.#waiting.get(ticket);
-    if (waiter !== undefined) {
-      this.#forget(ticket);
-      waiter.reject(reason);
-    }
-  }
-
-  /** Tells `listener` when the lock of the job of `ticket` is lost. */
-  watch(ticket: number, listener: LossListener): void {
-    this.#leases.set(ticket, listener);
+  /** From now on `recipient` is told what becomes of `ticket`, until {@link unwatch} or until it says that that is all. */
+  watch(ticket: number, recipient: Recipient): void {
+    this.#recipients.set(ticket, recipient);
   }
 
   unwatch(ticket: number): void {
-    this.#leases.delete(ticket);
+    this.#recipients.delete(ticket);
   }
 
-  /** Tells every listener of `client` that its lock is lost. */
+  /** A recipient begins to await. To be called in the same turn as the call into the addon that it awaits the end of. */
+  awaits(): void {
+    this.#awaiting += 1;
+    if (this.#awaiting === 1) {
+      this.#holdProcess();
+    }
+  }
+
+  /** Whether the completion of `ticket` is awaited. */
+  isAwaited(ticket: number): boolean {
+    return this.#recipients.get(ticket)?.isAwaiting === true;
+  }
+
+  /** Ends the wait for `ticket`, for this reason. */
+  withdraw(ticket: number, reason: unknown): void {
+    const recipient = this.#recipients.get(ticket);
+    if (recipient?.isAwaiting === true) {
+      this.#endWait(ticket, recipient.withdrawn(reason));
+    }
+  }
+
+  /** Tells every recipient of `client` that its lock is lost. */
   loseAll(client: object, how: NativeFailure): void {
-    for (const lease of this.#leases.values()) {
-      if (lease.client === client) {
-        lease.lose(how);
+    for (const recipient of this.#recipients.values()) {
+      if (recipient.client === client) {
+        recipient.lose(how);
       }
     }
   }
@@ -161,11 +205,11 @@ export class Completions {
   #dispatch(ticket: number, outcome: number, value: number): void {
     try {
       const detail = hasDetail(outcome) ? this.mailbox.takeDetail(ticket) : null;
-      const inspection = outcome === Outcome.Inspected ? this.mailbox.takeInspection(ticket) : null;
+      const found = outcome === Outcome.Inspected ? this.mailbox.takeInspection(ticket) : null;
       if (outcome === Outcome.Lost) {
-        this.#leases.get(ticket)?.lose(detail ?? unexplained("A lock was lost"));
+        this.#recipients.get(ticket)?.lose(detail ?? unexplained("A lock was lost"));
       } else {
-        this.#resolve(ticket, { outcome, value, detail, inspection });
+        this.#complete(ticket, outcome, value, detail, found);
       }
     } catch (thrown) {
       this.#fail(ticket, unexplained("A completion could not be read", thrown));
@@ -173,32 +217,40 @@ export class Completions {
   }
 
   /** Also comes for requests that nobody waits for any more: the addon has taken back what those were granted. */
-  #resolve(ticket: number, completion: Completion): void {
-    const waiter = this.#waiting.get(ticket);
-    if (waiter !== undefined) {
-      this.#forget(ticket);
-      waiter.resolve(completion);
+  #complete(
+    ticket: number,
+    outcome: number,
+    value: number,
+    detail: NativeFailure | null,
+    found: readonly InspectedLock[] | null,
+  ): void {
+    const recipient = this.#recipients.get(ticket);
+    if (recipient?.isAwaiting === true) {
+      this.#endWait(ticket, recipient.completed(outcome, value, detail, found));
+    }
+  }
+
+  #endWait(ticket: number, isAll: boolean): void {
+    if (isAll) {
+      this.#recipients.delete(ticket);
+    }
+    this.#awaiting -= 1;
+    if (this.#awaiting === 0) {
+      this.#anchor?.unref();
     }
   }
 
   /** The safe reading of a completion that cannot be read: the wait has failed, the lock is lost. */
   #fail(ticket: number, how: NativeFailure): void {
-    this.#leases.get(ticket)?.lose(how);
-    this.#resolve(ticket, { outcome: Outcome.Failed, value: 0, detail: how, inspection: null });
+    this.#recipients.get(ticket)?.lose(how);
+    this.#complete(ticket, Outcome.Failed, 0, how, null);
   }
 
   /** The mailbox itself failed: nothing that is waited for will ever come, and losses would go unheard. */
   #failAll(thrown: unknown): void {
     const how = unexplained("The mailbox of the locking addon failed", thrown);
-    for (const ticket of [...this.#waiting.keys(), ...this.#leases.keys()]) {
+    for (const ticket of [...this.#recipients.keys()]) {
       this.#fail(ticket, how);
-    }
-  }
-
-  #forget(ticket: number): void {
-    this.#waiting.delete(ticket);
-    if (this.#waiting.size === 0) {
-      this.#anchor?.unref();
     }
   }
 

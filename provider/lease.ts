@@ -3,16 +3,19 @@
  *
  * Invariants: the job starts only under a grant, and never before `execute` has returned; whatever was granted is
  * finished exactly once, however the job ends; nothing of it stays in the pump, and no listener on the caller's signal.
+ *
+ * It waits twice for the addon, for the grant and for the end, and is the recipient of both itself: each promise, closure
+ * and map entry less for an `execute` is one less for the garbage collector to carry while many wait.
  */
 
 import type { AbortWatch } from "./abort.js";
 import type { Client } from "./client.js";
-import { isBlocked, Outcome, type Completion, type LossListener } from "./completions.js";
+import { isBlocked, Outcome, type Recipient } from "./completions.js";
 import { fromNative, lockLost, LockError, lockTimedOut, toLockError, type NativeFailure } from "./errors.js";
 import { seesItsArguments } from "./job.js";
 import type { HeldLock, Job } from "./types.js";
 
-export class Lease implements LossListener {
+export class Lease implements Recipient {
   readonly client: Client;
   readonly #keys: string[];
   readonly #ticket: number;
@@ -20,8 +23,13 @@ export class Lease implements LossListener {
   /** The fencing token; 0 until granted. */
   #token: number;
   #watch: AbortWatch | undefined;
-  #detached = false;
   #started = false;
+  /** Its keys are being given back, or were. */
+  #finishing = false;
+  /** Continues {@link run} where it awaits the addon. */
+  #continue: (() => void) | undefined;
+  /** What was awaited, where it is not simply a grant or the end. */
+  #failed: { readonly outcome: number; readonly detail: NativeFailure | null } | undefined;
   /** The job's; absent until it starts, and where it cannot see it. */
   #controller: AbortController | undefined;
   /** The caller gave up before the job started. */
@@ -48,7 +56,8 @@ export class Lease implements LossListener {
   async run<T>(job: Job<T>): Promise<T> {
     try {
       // Also where the grant came at once: the caller must have its promise before its job runs.
-      this.#accept(await this.#ask());
+      await this.#asked();
+      this.#checkGranted();
       if (this.#abandoned !== undefined || this.#loss !== undefined) {
         return await this.#giveBackUnused();
       }
@@ -60,9 +69,9 @@ export class Lease implements LossListener {
       } catch (thrown) {
         failure = { thrown };
       }
-      const finishing = this.#finish();
-      if (finishing !== undefined) {
-        this.#finished(await finishing);
+      if (this.#finish()) {
+        await this.#answered();
+        this.#checkFinished();
       }
       this.#throwLoss(failure);
       if (failure !== undefined) {
@@ -70,13 +79,49 @@ export class Lease implements LossListener {
       }
       return result as T;
     } finally {
-      this.#detach();
+      this.#watch?.stop();
+      this.client.completions.unwatch(this.#ticket);
       this.client.jobEnds();
     }
   }
 
-  /** The lock is gone. Only marks it: the signal aborts in a microtask, after the whole batch has been seen. */
-  lose({ message, key }: NativeFailure): void {
+  get isAwaiting(): boolean {
+    return this.#continue !== undefined;
+  }
+
+  completed(outcome: number, value: number, detail: NativeFailure | null): boolean {
+    if (outcome === Outcome.Granted) {
+      this.#token = value;
+    } else if (outcome === Outcome.Finished) {
+      if (value === 0) {
+        this.#markLost(lockLost(this.#keys));
+      }
+    } else {
+      this.#failed = { outcome, detail };
+    }
+    return this.#resume();
+  }
+
+  withdrawn(): boolean {
+    return this.#resume();
+  }
+
+  #resume(): boolean {
+    const resume = this.#continue;
+    this.#continue = undefined;
+    resume?.();
+    return false;
+  }
+
+  /** The lock is gone. Once its keys are being given back, it is the answer to that which tells. */
+  lose(how: NativeFailure): void {
+    if (!this.#finishing) {
+      this.#markLost(how);
+    }
+  }
+
+  /** Only marks it: the signal aborts in a microtask, after the whole batch has been seen. */
+  #markLost({ message, key }: NativeFailure): void {
     if (this.#loss !== undefined) {
       return;
     }
@@ -89,30 +134,34 @@ export class Lease implements LossListener {
     });
   }
 
-  /** Starts what there is to wait for: the grant, if it did not come at once, and the caller's signal meanwhile. */
-  #ask(): Promise<Completion> | undefined {
-    const granted = this.#token === 0 ? this.client.completions.wait(this.#ticket) : undefined;
+  /** The grant, if it did not come at once. The caller's signal is watched meanwhile. */
+  #asked(): Promise<void> | undefined {
+    const granted = this.#token === 0 ? this.#answered() : undefined;
     if (this.#signal !== undefined) {
       this.#watch = this.client.watchSignal(this.#signal, (reason) => this.#abort(reason));
     }
     return granted;
   }
 
-  #accept(completion: Completion | undefined): void {
-    if (completion === undefined) {
-      return;
-    }
-    if (completion.outcome === Outcome.Granted) {
-      this.#token = completion.value;
+  /** What the addon has to say next under this ticket. */
+  #answered(): Promise<void> {
+    this.client.completions.awaits();
+    return new Promise((resolve) => {
+      this.#continue = resolve;
+    });
+  }
+
+  /** @throws what kept it from its keys */
+  #checkGranted(): void {
+    if (this.#token !== 0) {
       return;
     }
     if (this.#abandoned !== undefined) {
       throw this.#abandoned.reason;
     }
+    const { outcome, detail } = this.#failed ?? { outcome: 0, detail: null };
     // Also where it was refused at once, for want of time to wait.
-    throw isBlocked(completion)
-      ? this.client.present(lockTimedOut(completion.detail?.key))
-      : this.client.failure(completion);
+    throw isBlocked(outcome) ? this.client.present(lockTimedOut(detail?.key)) : this.client.failure(outcome, detail);
   }
 
   #signalOfJob(): AbortSignal {
@@ -128,43 +177,42 @@ export class Lease implements LossListener {
   }
 
   async #giveBackUnused(): Promise<never> {
-    const finishing = this.#finish();
-    if (finishing !== undefined) {
-      this.#finished(await finishing);
+    if (this.#finish()) {
+      await this.#answered();
+      this.#checkFinished();
     }
     throw this.#abandoned === undefined ? this.#loss?.shown : this.#abandoned.reason;
   }
 
-  /** Gives the keys back, and marks the loss if they were no longer held. Where that takes a while, what comes of it. */
-  #finish(): Promise<Completion> | undefined {
-    // First: from here on, the ticket waits for something else than a grant.
-    this.#detach();
+  /** Gives the keys back, and marks the loss if they were no longer held. True: the addon will tell. */
+  #finish(): boolean {
+    this.#finishing = true;
+    this.#watch?.stop();
     try {
       const answer = this.client.answered(this.client.calls.finish(this.#ticket));
       if (answer < 0) {
-        return this.client.completions.wait(this.#ticket);
+        return true;
       }
       if (!this.client.settle(answer)) {
-        this.lose(lockLost(this.#keys));
+        this.#markLost(lockLost(this.#keys));
       }
     } catch (thrown) {
       this.#finishFailed(toLockError(thrown));
     }
-    return undefined;
+    return false;
   }
 
-  #finished({ outcome, value, detail }: Completion): void {
-    if (outcome !== Outcome.Finished) {
+  #checkFinished(): void {
+    if (this.#failed !== undefined) {
+      const { outcome, detail } = this.#failed;
       this.#finishFailed(fromNative(detail ?? { code: "INTERNAL", message: `Unexpected outcome ${outcome}` }));
-    } else if (value === 0) {
-      this.lose(lockLost(this.#keys));
     }
   }
 
   /** The keys could not be given back. The job's result stands, unless its lock was gone before it ended. */
   #finishFailed(error: LockError): void {
     if (error.code === "LOCK_LOST" || error.code === "CLOSED") {
-      this.lose(error);
+      this.#markLost(error);
     } else {
       this.client.embedding.unreleased(error);
     }
@@ -191,14 +239,5 @@ export class Lease implements LossListener {
     // A new error: the job's own often leads back to the signal's reason by its `cause`, and must not in a circle.
     const { code, message, key } = error;
     throw this.client.embedding.present(new LockError(code, message, { key, cause: failure.thrown }));
-  }
-
-  #detach(): void {
-    if (this.#detached) {
-      return;
-    }
-    this.#detached = true;
-    this.#watch?.stop();
-    this.client.completions.unwatch(this.#ticket);
   }
 }

@@ -208,10 +208,10 @@ export class Locks {
     if (signal?.aborted === true) {
       throw abortReason(signal);
     }
-    if (isBlocked(completion)) {
+    if (isBlocked(completion.outcome)) {
       throw client.present(blocked(awaitQueue, completion.detail?.key));
     }
-    throw client.failure(completion);
+    throw client.failure(completion.outcome, completion.detail);
   }
 
   async #released(ticket: number): Promise<boolean> {
