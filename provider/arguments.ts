@@ -50,7 +50,7 @@ const NO_EXECUTE_ARGS: ReadExecuteArgs = { timeoutMs: undefined, expireMs: undef
  */
 export function readKeys(keys: unknown): string | string[] {
   if (typeof keys === "string") {
-    checkKey(keys, "");
+    checkKey(keys);
     return keys;
   }
   const names = copyOfKeys(keys);
@@ -82,11 +82,10 @@ function copyOfKeys(keys: unknown): string[] {
     const names: string[] = [];
     for (let index = 0; index < count; index += 1) {
       const key = given[index];
-      const place = ` at index ${index}`;
       if (typeof key !== "string") {
-        throw invalidArgument("keys", expected, `${render(key)}${place}`);
+        throw invalidArgument("keys", expected, `${render(key)} at index ${index}`);
       }
-      checkKey(key, place);
+      checkKey(key, index);
       names.push(key);
     }
     return names;
@@ -95,27 +94,49 @@ function copyOfKeys(keys: unknown): string[] {
   }
 }
 
-function checkKey(key: string, place: string): void {
-  checkName("keys", "non-empty keys", "keys", key, place);
+function checkKey(key: string, index?: number): void {
+  checkName("keys", "non-empty keys", "keys", key, index);
 }
 
+/** What stands between packed keys, and before the first. */
+const SEPARATOR = "\n";
+
+/**
+ * Keys as they cross into the addon: several as one text, for each string that crosses costs as much as a lock. A key that
+ * holds the separator, or begins with it, crosses as it is, in an array.
+ */
+export function packKeys(names: string | string[]): string | string[] {
+  if (typeof names === "string") {
+    return names.startsWith(SEPARATOR) ? [names] : names;
+  }
+  return names.some((name) => name.includes(SEPARATOR)) ? names : SEPARATOR + names.join(SEPARATOR);
+}
+
+/** Sorts in place where that is due: most callers' keys are in order already, and each once. */
 function sortedUnique(names: string[]): string[] {
+  if (names.every((name, index) => index === 0 || (names[index - 1] as string) < name)) {
+    return names;
+  }
   names.sort();
   return names.filter((name, index) => index === 0 || name !== names[index - 1]);
 }
 
 /** Keys and owner ids alike: not empty, not too long, and the same text after the way through UTF-8. */
-function checkName(argument: string, nonEmpty: string, plural: string, name: string, place: string): void {
+function checkName(argument: string, nonEmpty: string, plural: string, name: string, index?: number): void {
   if (name === "") {
-    throw invalidArgument(argument, nonEmpty, `an empty string${place}`);
+    throw invalidArgument(argument, nonEmpty, `an empty string${placeOf(index)}`);
   }
   // Length first: the other test walks the text, which may be megabytes long.
   if (name.length * BYTES_PER_UNIT_MAX > NAME_BYTES_MAX && isTooLong(name)) {
-    throw invalidArgument(argument, `${plural} of at most ${NAME_BYTES_MAX} bytes`, `${render(name)}${place}`);
+    throw invalidArgument(argument, `${plural} of at most ${NAME_BYTES_MAX} bytes`, `${render(name)}${placeOf(index)}`);
   }
   if (!name.isWellFormed()) {
-    throw invalidArgument(argument, "well-formed text", `a lone surrogate in ${render(name)}${place}`);
+    throw invalidArgument(argument, "well-formed text", `a lone surrogate in ${render(name)}${placeOf(index)}`);
   }
+}
+
+function placeOf(index: number | undefined): string {
+  return index === undefined ? "" : ` at index ${index}`;
 }
 
 function isTooLong(name: string): boolean {
@@ -191,7 +212,7 @@ function readOwnerId(ownerId: unknown): string | null {
   if (typeof ownerId !== "string") {
     throw invalidArgument("ownerId", "a string or null", render(ownerId));
   }
-  checkName("ownerId", "a non-empty string or null", "an owner id", ownerId, "");
+  checkName("ownerId", "a non-empty string or null", "an owner id", ownerId);
   return ownerId;
 }
 

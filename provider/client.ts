@@ -5,8 +5,8 @@
 import { setTimeout } from "node:timers";
 
 import { loadAddon, type NativeCalls, type NativeLocks, type NativeOptions } from "./addon.js";
-import { AbortWatch } from "./abort.js";
-import { sharedCompletions, type Completion, type Completions } from "./completions.js";
+import { abortReason, AbortWatch } from "./abort.js";
+import { sharedCompletions, type Completions, type Reader } from "./completions.js";
 import type { Embedding } from "./embedding.js";
 import { fromNative, internal, invalidArgument, toLockError, type NativeFailure } from "./errors.js";
 
@@ -52,23 +52,17 @@ export class Client {
     return this.embedding.present(toLockError(thrown));
   }
 
+  /** @throws what {@link failure} makes of any other outcome than `wanted` */
+  check(outcome: number, wanted: number, detail: NativeFailure | null): void {
+    if (outcome !== wanted) {
+      throw this.failure(outcome, detail);
+    }
+  }
+
   /** What a caller is shown for a completion other than the one it hoped for. */
   failure(outcome: number, detail: NativeFailure | null): Error {
     const unexplained = `The locking addon answered with the unexpected outcome ${outcome}`;
     return this.embedding.present(detail === null ? internal(unexplained) : fromNative(detail));
-  }
-
-  /**
-   * The completion of `ticket`, which must have one of these outcomes.
-   *
-   * @throws what {@link failure} makes of any other
-   */
-  async expect(ticket: number, ...outcomes: readonly number[]): Promise<Completion> {
-    const completion = await this.completions.wait(ticket);
-    if (!outcomes.includes(completion.outcome)) {
-      throw this.failure(completion.outcome, completion.detail);
-    }
-    return completion;
   }
 
   /** The addon's answer to giving something back at once: whether it was held until now. Passes on whom that served. */
@@ -79,12 +73,15 @@ export class Client {
     return (answer & 1) !== 0;
   }
 
-  /** The completion of `ticket`. Rejects with the signal's reason once the request has been taken back for it. */
-  async waitUnlessAborted(ticket: number, signal: AbortSignal): Promise<Completion> {
-    const completion = this.completions.wait(ticket);
+  /** As {@link Completions.wait}. Rejects with the signal's reason once the request has been taken back for it. */
+  async waitUnlessAborted<T>(ticket: number, signal: AbortSignal, read: Reader<T>): Promise<T> {
+    const result = this.completions.wait(ticket, read);
     const watch = this.watchSignal(signal, (reason) => this.withdraw(ticket, reason));
     try {
-      return await completion;
+      return await result;
+    } catch (thrown) {
+      // Both may have come at once: what the caller did is what it is told.
+      throw signal.aborted ? abortReason(signal) : thrown;
     } finally {
       watch?.stop();
     }

@@ -38,16 +38,6 @@ export const Outcome = {
   Done: 9,
 } as const;
 
-/** The answer to a request that was not answered at once. */
-export interface Completion {
-  readonly outcome: number;
-  readonly value: number;
-  /** The words that go with `Refused`, `TimedOut` and `Failed`. */
-  readonly detail: NativeFailure | null;
-  /** The locks that go with `Inspected`. */
-  readonly inspection: readonly InspectedLock[] | null;
-}
-
 /** Whether a request holds nothing because somebody else holds a key. */
 export function isBlocked(outcome: number): boolean {
   return outcome === Outcome.Refused || outcome === Outcome.TimedOut;
@@ -71,14 +61,28 @@ export interface Recipient {
   lose(how: NativeFailure): void;
 }
 
+/**
+ * What a completion comes to for whoever waits for it. Throws what that wait is to be rejected with.
+ *
+ * `detail` goes with `Refused`, `TimedOut` and `Failed`, `found` with `Inspected`.
+ */
+export type Reader<T> = (
+  outcome: number,
+  value: number,
+  detail: NativeFailure | null,
+  found: readonly InspectedLock[] | null,
+) => T;
+
 /** One completion, as a promise. */
-class Waiter implements Recipient {
+class Waiter<T> implements Recipient {
   readonly client = undefined;
   readonly isAwaiting = true;
-  readonly #resolve: (completion: Completion) => void;
+  readonly #read: Reader<T>;
+  readonly #resolve: (result: T) => void;
   readonly #reject: (reason: unknown) => void;
 
-  constructor(resolve: (completion: Completion) => void, reject: (reason: unknown) => void) {
+  constructor(read: Reader<T>, resolve: (result: T) => void, reject: (reason: unknown) => void) {
+    this.#read = read;
     this.#resolve = resolve;
     this.#reject = reject;
   }
@@ -87,9 +91,13 @@ class Waiter implements Recipient {
     outcome: number,
     value: number,
     detail: NativeFailure | null,
-    inspection: readonly InspectedLock[] | null,
+    found: readonly InspectedLock[] | null,
   ): boolean {
-    this.#resolve({ outcome, value, detail, inspection });
+    try {
+      this.#resolve(this.#read(outcome, value, detail, found));
+    } catch (thrown) {
+      this.#reject(thrown);
+    }
     return true;
   }
 
@@ -127,10 +135,13 @@ export class Completions {
     this.mailbox = new Mailbox(() => this.drain());
   }
 
-  /** The completion of `ticket`. To be called in the same turn as the call into the addon that made the ticket. */
-  wait(ticket: number): Promise<Completion> {
+  /**
+   * What `read` makes of the completion of `ticket`. To be called in the same turn as the call into the addon that made the
+   * ticket.
+   */
+  wait<T>(ticket: number, read: Reader<T>): Promise<T> {
     return new Promise((resolve, reject) => {
-      this.#recipients.set(ticket, new Waiter(resolve, reject));
+      this.#recipients.set(ticket, new Waiter(read, resolve, reject));
       this.awaits();
     });
   }

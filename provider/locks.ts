@@ -2,10 +2,10 @@
  * The class that users of this package call, with or without Medusa.
  */
 
-import { checkJob, hasAborted, readAcquireArgs, readExecuteArgs, readKeys, readOwnerArgs } from "./arguments.js";
+import { checkJob, hasAborted, packKeys, readAcquireArgs, readExecuteArgs, readKeys, readOwnerArgs } from "./arguments.js";
 import { abortReason } from "./abort.js";
 import { Client } from "./client.js";
-import { isBlocked, Outcome } from "./completions.js";
+import { isBlocked, Outcome, type Reader } from "./completions.js";
 import { plainEmbedding, type Embedding } from "./embedding.js";
 import { closed, lockHeld, lockLostByClosing, lockTimedOut, type LockError } from "./errors.js";
 import { closeAtExit, closedAlready } from "./exit.js";
@@ -26,6 +26,10 @@ const FOREVER = -1;
 export class Locks {
   readonly #client: Client;
   readonly #settings: Settings;
+  /** What completions come to. Made once: a call that waits needs no more than its promise. */
+  readonly #readAcquired: Reader<void>;
+  readonly #readAcquiredInQueue: Reader<void>;
+  readonly #readReleased: Reader<boolean>;
   #closing: Promise<void> | undefined;
 
   /** @throws LockError `INVALID_OPTION`; `INTERNAL` where no binary of the addon loads on this machine */
@@ -36,6 +40,12 @@ export class Locks {
     const { settings, ignored } = readOptions(options);
     this.#settings = settings;
     this.#client = new Client(settings.native, embedding);
+    this.#readAcquired = acquiredBy(this.#client, false);
+    this.#readAcquiredInQueue = acquiredBy(this.#client, true);
+    this.#readReleased = (outcome, value, detail) => {
+      this.#client.check(outcome, Outcome.Released, detail);
+      return value === 1;
+    };
     closeAtExit(this.#client.native);
     const parameters = this.#client.native.ignoredParameters.map((name) => `redisUrl?${name}`);
     if (ignored.length + parameters.length > 0) {
@@ -70,7 +80,7 @@ export class Locks {
       }
       const { waitMs, leaseMs } = this.#settings;
       const { calls } = this.#client;
-      const answer = this.#client.answered(calls.execute(names, timeoutMs ?? waitMs, expireMs || leaseMs));
+      const answer = this.#client.answered(calls.execute(packKeys(names), timeoutMs ?? waitMs, expireMs || leaseMs));
       if (answer === 0) {
         return this.#refuse(lockTimedOut(this.#client.native.refusedKey()));
       }
@@ -102,14 +112,17 @@ export class Locks {
       }
       const waitMs = timeoutMs ?? (awaitQueue ? FOREVER : this.#settings.acquireWaitMs);
       const { native, calls } = this.#client;
-      const answer = this.#client.answered(calls.acquire(names, ownerId, expireMs ?? 0, waitMs));
+      const answer = this.#client.answered(calls.acquire(packKeys(names), ownerId, expireMs ?? 0, waitMs));
       if (answer > 0) {
         return Promise.resolve();
       }
       if (answer === 0) {
         return this.#refuse(blocked(awaitQueue, native.refusedKey()));
       }
-      return this.#acquired(-answer, awaitQueue, signal);
+      const read = awaitQueue ? this.#readAcquiredInQueue : this.#readAcquired;
+      return signal === undefined
+        ? this.#client.completions.wait(-answer, read)
+        : this.#client.waitUnlessAborted(-answer, signal, read);
     } catch (thrown) {
       return this.#refuse(thrown);
     }
@@ -126,8 +139,10 @@ export class Locks {
       if (names.length === 0) {
         return this.#ifOpen(true);
       }
-      const answer = this.#client.answered(this.#client.calls.release(names, ownerId));
-      return answer < 0 ? this.#released(-answer) : Promise.resolve(this.#client.settle(answer));
+      const answer = this.#client.answered(this.#client.calls.release(packKeys(names), ownerId));
+      return answer < 0
+        ? this.#client.completions.wait(-answer, this.#readReleased)
+        : Promise.resolve(this.#client.settle(answer));
     } catch (thrown) {
       return this.#refuse(thrown);
     }
@@ -142,7 +157,9 @@ export class Locks {
       throw this.#client.present(thrown);
     }
     if (answer < 0) {
-      await this.#client.expect(-answer, Outcome.Released, Outcome.Done);
+      await this.#client.completions.wait(-answer, (outcome, _value, detail) =>
+        this.#client.check(outcome, Outcome.Done, detail),
+      );
     } else {
       this.#client.settle(answer);
     }
@@ -156,8 +173,11 @@ export class Locks {
     } catch (thrown) {
       throw this.#client.present(thrown);
     }
-    const { inspection } = await this.#client.expect(-answer, Outcome.Inspected);
-    return (inspection ?? []).map(({ key, ownerId, fencingToken, expiresInMs, waiting }) => ({
+    const held = await this.#client.completions.wait(-answer, (outcome, _value, detail, found) => {
+      this.#client.check(outcome, Outcome.Inspected, detail);
+      return found ?? [];
+    });
+    return held.map(({ key, ownerId, fencingToken, expiresInMs, waiting }) => ({
       key,
       ownerId: ownerId ?? null,
       fencingToken: fencingToken ?? null,
@@ -190,33 +210,13 @@ export class Locks {
       client.completions.loseAll(client, lockLostByClosing());
       // The signals of those jobs abort in microtasks: let them, before anybody else can have the locks.
       await undefined;
-      await client.expect(-client.native.close(), Outcome.Done);
+      await client.completions.wait(-client.native.close(), (outcome, _value, detail) =>
+        client.check(outcome, Outcome.Done, detail),
+      );
     } catch (thrown) {
       throw client.present(thrown);
     }
     closedAlready(client.native);
-  }
-
-  async #acquired(ticket: number, awaitQueue: boolean, signal: AbortSignal | undefined): Promise<void> {
-    const client = this.#client;
-    const completion = await (signal === undefined
-      ? client.completions.wait(ticket)
-      : client.waitUnlessAborted(ticket, signal));
-    if (completion.outcome === Outcome.Granted) {
-      return;
-    }
-    if (signal?.aborted === true) {
-      throw abortReason(signal);
-    }
-    if (isBlocked(completion.outcome)) {
-      throw client.present(blocked(awaitQueue, completion.detail?.key));
-    }
-    throw client.failure(completion.outcome, completion.detail);
-  }
-
-  async #released(ticket: number): Promise<boolean> {
-    const { value } = await this.#client.expect(ticket, Outcome.Released);
-    return value === 1;
   }
 
   /** The job of an `execute` that has nothing to lock. */
@@ -239,6 +239,17 @@ export class Locks {
   #refuse(thrown: unknown): Promise<never> {
     return Promise.reject(this.#client.present(thrown));
   }
+}
+
+/** The completion of an `acquire`. */
+function acquiredBy(client: Client, awaitQueue: boolean): Reader<void> {
+  return (outcome, _value, detail) => {
+    if (outcome !== Outcome.Granted) {
+      throw isBlocked(outcome)
+        ? client.present(blocked(awaitQueue, detail?.key))
+        : client.failure(outcome, detail);
+    }
+  };
 }
 
 /**

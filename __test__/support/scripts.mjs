@@ -19,12 +19,12 @@ const folder = join(projectRoot, "src", "backend", "redis");
 /** The source of each file in `lua/`. */
 export const luaFile = (name) => readFileSync(join(folder, "lua", name), "utf8");
 
-/** Each script, put together from the files that `scripts.rs` names for it. */
+/** Each script, put together from the files that `scripts.rs` names for it: between semicolons, the one that becomes `one`. */
 const sources = Object.fromEntries(
-  [...readFileSync(join(folder, "scripts.rs"), "utf8").matchAll(/^script!\(\s*(\w+),([^)]*)\);/gm)].map(([, name, files]) => [
-    name,
-    [...files.matchAll(/"([^"]+)"/g)].map(([, file]) => luaFile(file)).join(""),
-  ]),
+  [...readFileSync(join(folder, "scripts.rs"), "utf8").matchAll(/^script!\(\s*(\w+),\s*\d+,([^)]*)\);/gm)].map(([, name, parts]) => {
+    const [first, one, rest] = parts.split(";").map((files) => [...files.matchAll(/"([^"]+)"/g)].map(([, file]) => luaFile(file)).join(""));
+    return [name, one === undefined ? first : `${first}local function one(KEYS, ARGV)\n${one}end\n${rest}`];
+  }),
 );
 /** What the scripts are called in `scripts.rs`. */
 export const scriptNames = Object.keys(sources);
@@ -36,6 +36,8 @@ export async function scriptServer() {
   const server = await redisServer();
   const admin = server.connect();
   const listener = server.connect();
+  // Once it is subscribed it may not ask any more whether the server is ready, which it does first.
+  await listener.ping();
   const heard = [];
   listener.on("message", (_inbox, text) => heard.push(text));
   const requests = [];
@@ -59,19 +61,23 @@ export async function scriptServer() {
     const number = attempt.match(/\d+$/)[0];
     const lines = [...keys.map(lock), ...keys.map(queue), waiter];
     const records = kind.hasRecords ? keys.map(record) : [];
-    const acquire = async (place) => {
-      const reply = await run(kind.acquire, [...lines, ...records, fence], ...kind.args(place));
-      if (typeof reply === "number") {
-        self.token = reply;
-        return reply;
-      }
-      const [index, ms, ticket, silent] = reply;
-      if (ticket === undefined) return { index, ms };
-      self.place = String(ticket);
-      return { index, ms, ticket, silent };
-    };
+    const acquire = async (place) => self.hear(await run(kind.acquire, [...lines, ...records, fence], ...kind.args(place)));
     const self = {
       attempt,
+      keys,
+      kind,
+      /** What an acquire was answered: the token, `{ index, ms, ticket, silent }`, or an error. */
+      hear(reply) {
+        if (typeof reply === "number") {
+          self.token = reply;
+          return reply;
+        }
+        if (reply instanceof Error) return reply;
+        const [index, ms, ticket, silent] = reply;
+        if (ticket === undefined) return { index, ms };
+        self.place = String(ticket);
+        return { index, ms, ticket, silent };
+      },
       waiter,
       /** The ticket that it has, or had. */
       place: "0",
@@ -164,6 +170,28 @@ export async function scriptServer() {
     };
   }
 
+  /** The keys of requests that are alike: all locks, all queues, all records. */
+  const keysOf = (several) =>
+    [lock, queue, ...(several[0].kind.hasRecords ? [record] : [])].flatMap((name) => several.flatMap(({ keys }) => keys.map(name)));
+
+  /** The same as `ask` of each, or as `try`, in one call; what each is answered. */
+  async function askTogether(several, { wait = true } = {}) {
+    const [{ kind, keys }] = several;
+    const [, ...shared] = kind.args(wait ? "0" : "");
+    const script = kind.hasRecords ? "ACQUIRE_LOCKS" : "ACQUIRE_JOBS";
+    // An owner is each request's own, and none of several only extends.
+    const args = kind.hasRecords ? [shared[0], ...shared.slice(2, 6), ...shared.slice(7)] : shared;
+    const own = several.flatMap((one) => (kind.hasRecords ? [one.attempt, one.kind.ownerId()] : [one.attempt]));
+    const replies = await run(script, [...keysOf(several), fence], keys.length, ...args, ...own);
+    return several.map((one, i) => one.hear(replies[i]));
+  }
+
+  /** The same as `release` of each, in one call. */
+  function releaseTogether(several) {
+    const [{ kind, keys }] = several;
+    return run("RELEASES", keysOf(several), keys.length, flag(kind.open), ...several.map((one) => one.kind.ownerId(one.token)));
+  }
+
   /** Cancels every request. Then nothing may be left but the counter of fencing tokens. Empties the server. */
   async function leaveNothing() {
     try {
@@ -187,6 +215,8 @@ export async function scriptServer() {
     fence,
     member,
     leaveNothing,
+    askTogether,
+    releaseTogether,
     /** Releases those of `keys` that are `owner`'s; without an owner, all. */
     sweep: (keys, owner) => run("SWEEP", [...keys.map(lock), ...keys.map(queue), ...keys.map(record)], flag(owner === undefined), owner ?? ""),
     /** @param {[string[], string, number][]} leases keys, owner id and ms of each */

@@ -1,4 +1,7 @@
 //! Keys on their way in: a string or an array of strings.
+//!
+//! A string that begins with a line break is several keys, each behind a line break (`packKeys` in
+//! `provider/arguments.ts`): for each string that crosses costs as much as a lock. Keys that hold one come in an array.
 
 use napi::bindgen_prelude::{FromNapiValue, TypeName};
 use napi::{Either, Result, Status, ValueType, sys};
@@ -40,14 +43,23 @@ impl FromNapiValue for KeyArgument {
         };
         // One byte of the buffer is the terminator's.
         if Status::from(status) == Status::Ok && bytes + UNIT_BYTES_MAX < SHORT_BYTES {
-            let key = String::from_utf8_lossy(&buffer[..bytes]);
-            return Ok(KeyArgument(KeySet::one(&key)));
+            return Ok(KeyArgument(of_text(&String::from_utf8_lossy(&buffer[..bytes]))));
         }
         // SAFETY: as above.
         let keys = unsafe { Either::<String, Vec<String>>::from_napi_value(env, value)? };
         Ok(KeyArgument(match keys {
-            Either::A(key) => KeySet::one(&key),
+            Either::A(text) => of_text(&text),
             Either::B(keys) => KeySet::new(keys.iter().map(String::as_str)),
         }))
+    }
+}
+
+/// What stands before each of several keys in one text.
+const SEPARATOR: char = '\n';
+
+fn of_text(text: &str) -> std::result::Result<KeySet, RequestError> {
+    match text.strip_prefix(SEPARATOR) {
+        Some(keys) => KeySet::new(keys.split(SEPARATOR)),
+        None => KeySet::one(text),
     }
 }

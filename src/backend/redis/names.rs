@@ -86,7 +86,7 @@ impl Names {
 
     /// The record of the waiter called `attempt`, the first of whose keys is `first_key`.
     pub fn waiter(&self, first_key: &str, attempt: &str) -> String {
-        self.beside(first_key).waiter(attempt).concat()
+        self.beside(first_key).waiter([attempt, ""]).concat()
     }
 
     /// The counter of fencing tokens.
@@ -137,11 +137,11 @@ impl<'n> Beside<'n> {
     }
 
     /// See [`Names::waiter`].
-    pub fn waiter<'a>(self, attempt: &'a str) -> [&'a str; 5]
+    pub fn waiter<'a>(self, [process, number]: [&'a str; 2]) -> [&'a str; 6]
     where
         'n: 'a,
     {
-        [OWN_PREFIX, "{", self.tag, "}:waiter:", attempt]
+        [OWN_PREFIX, "{", self.tag, "}:waiter:", process, number]
     }
 }
 
@@ -152,17 +152,17 @@ pub fn inbox(member: u64) -> String {
     format!("{OWN_PREFIX}inbox:{process}{member}")
 }
 
-/// The owner id of a job without the token, which is known only once it is granted.
-pub fn job_id(job: Ticket) -> String {
-    format!("{}{}", job_owner_prefix(), job.number())
+/// The id of the attempt of `ticket`, in pieces: which process made it, and its number there. A job's owner id begins with
+/// it.
+pub fn attempt(ticket: Ticket, digits: &mut itoa::Buffer) -> [&str; 2] {
+    [job_owner_prefix(), digits.format(ticket.number())]
 }
 
-/// The owner id that an `acquire` leaves in Redis.
-pub fn owner_id(owner: &Owner) -> String {
+/// The owner id that an `acquire` leaves in Redis. That of a job holds its token, and is made where that is known.
+pub fn name_of(owner: &Owner) -> &str {
     match owner {
-        Owner::Anyone => OWNERLESS.to_owned(),
-        Owner::Named(name) => name.to_string(),
-        Owner::Job(job) => job_id(*job),
+        Owner::Named(name) => name,
+        Owner::Anyone | Owner::Job(_) => OWNERLESS,
     }
 }
 

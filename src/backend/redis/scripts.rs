@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use sha1_smol::Sha1;
 
-use super::names::{Names, job_id, owner_id};
+use super::names::{Names, attempt, name_of};
 use super::resp::CommandWriter;
-use crate::backend::job_owner_id;
-use crate::core::fleet::{Command, Held, Renewal, Sent};
+use crate::core::fleet::{Command, Held, Place, Renewal, Sent};
 use crate::core::key::KeySet;
 use crate::core::owner::{OWNERLESS, Owner};
 use crate::core::ticket::Ticket;
@@ -115,7 +114,7 @@ impl Scripts {
                 self.locks(&mut call, keys);
                 self.queues(&mut call, keys);
                 self.waiter(&mut call, keys, *ticket);
-                call.text(&job_id(*ticket));
+                call.attempt(*ticket);
             }
             Command::Cancel { ticket, keys, owner } => {
                 let mut call = writer.call(&CANCEL_LOCK, 3 * keys.len() + 1, 3);
@@ -123,9 +122,7 @@ impl Scripts {
                 self.queues(&mut call, keys);
                 self.waiter(&mut call, keys, *ticket);
                 self.records(&mut call, keys);
-                call.text(&job_id(*ticket))
-                    .text(&owner_id(owner))
-                    .number(RECORD_MS);
+                call.attempt(*ticket).text(name_of(owner)).number(RECORD_MS);
             }
             Command::Renew { leases } => self.encode_renew(&mut writer, leases),
             Command::Scan { cursor, .. } => {
@@ -168,70 +165,53 @@ impl Scripts {
             return;
         };
         let (count, locks) = (commands.len(), commands.len() * keys.len());
-        let is_alone = count == 1;
-        let mut call = match (owner, is_alone) {
-            (Owner::Job(_), true) => writer.call(&ACQUIRE_JOB, 2 * locks + 2, 7),
-            (Owner::Job(_), false) => writer.call(&ACQUIRE_JOBS, 2 * locks + count + 1, 7 + count),
-            (_, true) => writer.call(&ACQUIRE_LOCK, 3 * locks + 2, 10),
-            (_, false) => writer.call(&ACQUIRE_LOCKS, 3 * locks + count + 1, 8 + 2 * count),
-        };
         let is_job = matches!(owner, Owner::Job(_));
+        let is_alone = count == 1;
+        let mut call = match (is_job, is_alone) {
+            (true, true) => writer.call(&ACQUIRE_JOB, 2 * locks + 2, 7),
+            (true, false) => writer.call(&ACQUIRE_JOBS, 2 * locks + 1, 7 + count),
+            (false, true) => writer.call(&ACQUIRE_LOCK, 3 * locks + 2, 10),
+            (false, false) => writer.call(&ACQUIRE_LOCKS, 3 * locks + 1, 8 + 2 * count),
+        };
         self.lines(&mut call, commands, !is_job);
         call.text(self.names.fence());
-        let attempts = commands.iter().filter_map(|sent| match &sent.command {
-            Command::Acquire { ticket, owner, .. } => Some((job_id(*ticket), owner)),
-            _ => None,
-        });
+        // What is a request's own comes where its script has it; of several, behind what they share.
         if is_alone {
-            attempts.clone().for_each(|(attempt, _)| {
-                call.text(&attempt);
-            });
+            call.attempts(commands);
         } else {
             call.number(keys.len() as u64);
         }
         call.number(ms(*expire));
-        match (owner, is_alone) {
-            (Owner::Job(_), _) => {
-                call.number(u64::from(*reserve));
-            }
-            (owner, true) => {
-                call.text(&owner_id(owner));
-            }
-            (_, false) => {}
+        if is_job {
+            call.number(u64::from(*reserve));
+        } else if is_alone {
+            call.text(name_of(owner));
         }
-        match wait {
-            None => call.text("").text("0"),
-            Some(place) => call
-                .number(place.ticket)
-                .number(u64::try_from(place.age.as_micros()).unwrap_or(u64::MAX)),
-        };
-        call.text(inbox).flag(*more);
+        call.place(wait.as_ref()).text(inbox).flag(*more);
+        if !is_job && is_alone {
+            call.flag(*must_hold);
+        }
         if !is_job {
-            if is_alone {
-                call.flag(*must_hold);
-            }
             call.flag(self.open).number(RECORD_MS);
         }
-        if !is_alone {
-            for (attempt, owner) in attempts {
-                call.text(&attempt);
-                if !is_job {
-                    call.text(&owner_id(owner));
-                }
-            }
+        match (is_alone, is_job) {
+            (true, _) => {}
+            (false, true) => call.attempts(commands),
+            (false, false) => call.attempts_and_owners(commands),
         }
     }
 
-    /// One release, or several alike.
+    /// One release, or several that differ in nothing but their owners and keys.
     fn encode_release(&self, writer: &mut Writer<'_>, commands: &[Sent]) {
         let Some(Command::Release { keys, held, more, .. }) = commands.first().map(|sent| &sent.command)
         else {
             return;
         };
         let (count, locks) = (commands.len(), commands.len() * keys.len());
+        let is_alone = count == 1;
         let has_records = matches!(held, Held::ByOwner(_));
         let key_count = if has_records { 3 } else { 2 } * locks;
-        let mut call = if count == 1 {
+        let mut call = if is_alone {
             writer.call(&RELEASE, key_count, 4)
         } else {
             writer.call(&RELEASES, key_count, 2 + count)
@@ -241,20 +221,12 @@ impl Scripts {
         if has_records {
             each_key_set(commands).for_each(|keys| self.records(&mut call, keys));
         }
+        let open = self.open && has_records;
         call.number(keys.len() as u64);
-        if count > 1 {
-            call.flag(self.open && has_records);
-        }
-        for sent in commands {
-            if let Command::Release { held, .. } = &sent.command {
-                match held {
-                    Held::ByJob { job, token } => call.text(&job_owner_id(*job, *token)),
-                    Held::ByOwner(owner_id) => call.text(owner_id.as_deref().unwrap_or(OWNERLESS)),
-                };
-            }
-        }
-        if count == 1 {
-            call.flag(self.open && has_records).flag(*more);
+        if is_alone {
+            call.held(commands).flag(open).flag(*more);
+        } else {
+            call.flag(open).held(commands);
         }
     }
 
@@ -265,20 +237,24 @@ impl Scripts {
             self.locks(&mut call, &lease.keys);
         }
         for lease in leases {
-            call.text(&job_owner_id(lease.job, lease.token))
-                .number(ms(Some(lease.lease)));
-            call.number(lease.keys.len() as u64);
+            call.job(lease.job, lease.token)
+                .number(ms(Some(lease.lease)))
+                .number(lease.keys.len() as u64);
         }
     }
 
-    /// All locks, then all queues, all waiters, and all records if wanted.
+    /// All locks, then all queues, the waiter of a request that is alone, and all records if wanted.
     fn lines(&self, call: &mut Call<'_>, commands: &[Sent], with_records: bool) {
         each_key_set(commands).for_each(|keys| self.locks(call, keys));
         each_key_set(commands).for_each(|keys| self.queues(call, keys));
-        for sent in commands {
-            if let Command::Acquire { ticket, keys, .. } = &sent.command {
-                self.waiter(call, keys, *ticket);
-            }
+        if let [
+            Sent {
+                command: Command::Acquire { ticket, keys, .. },
+                ..
+            },
+        ] = commands
+        {
+            self.waiter(call, keys, *ticket);
         }
         if with_records {
             each_key_set(commands).for_each(|keys| self.records(call, keys));
@@ -300,7 +276,9 @@ impl Scripts {
     /// The waiter of `ticket`.
     fn waiter(&self, call: &mut Call<'_>, keys: &KeySet, ticket: Ticket) {
         let first = keys.iter().next().map_or("", |key| key);
-        call.joined(&self.names.beside(first).waiter(&job_id(ticket)));
+        let mut digits = itoa::Buffer::new();
+        let attempt = attempt(ticket, &mut digits);
+        call.joined(&self.names.beside(first).waiter(attempt));
     }
 
     fn records<'k>(&self, call: &mut Call<'_>, keys: impl IntoIterator<Item = &'k Arc<str>>) {
@@ -367,5 +345,63 @@ impl Call<'_> {
 
     fn flag(&mut self, flag: bool) -> &mut Self {
         self.text(if flag { "1" } else { "0" })
+    }
+
+    /// Whether a request waits, and where.
+    fn place(&mut self, place: Option<&Place>) -> &mut Self {
+        match place {
+            None => self.text("").text("0"),
+            Some(place) => self
+                .number(place.ticket)
+                .number(u64::try_from(place.age.as_micros()).unwrap_or(u64::MAX)),
+        }
+    }
+
+    /// The attempt of a ticket.
+    fn attempt(&mut self, ticket: Ticket) -> &mut Self {
+        self.joined(&attempt(ticket, &mut itoa::Buffer::new()))
+    }
+
+    /// The owner id of a job's lock.
+    fn job(&mut self, job: Ticket, token: u64) -> &mut Self {
+        let (mut digits, mut token_digits) = (itoa::Buffer::new(), itoa::Buffer::new());
+        let [prefix, number] = attempt(job, &mut digits);
+        self.joined(&[prefix, number, "#", token_digits.format(token)])
+    }
+
+    /// The attempt of each of these requests.
+    fn attempts(&mut self, commands: &[Sent]) {
+        for sent in commands {
+            if let Command::Acquire { ticket, .. } = &sent.command {
+                self.attempt(*ticket);
+            }
+        }
+    }
+
+    /// The same, each with its owner behind it.
+    fn attempts_and_owners(&mut self, commands: &[Sent]) {
+        for sent in commands {
+            if let Command::Acquire { ticket, owner, .. } = &sent.command {
+                self.attempt(*ticket).text(name_of(owner));
+            }
+        }
+    }
+
+    /// Whose the locks are that each of these releases.
+    fn held(&mut self, commands: &[Sent]) -> &mut Self {
+        for sent in commands {
+            match &sent.command {
+                Command::Release {
+                    held: Held::ByJob { job, token },
+                    ..
+                } => self.job(*job, *token),
+                Command::Release {
+                    held: Held::ByOwner(owner_id),
+                    ..
+                } => self.text(owner_id.as_deref().unwrap_or(OWNERLESS)),
+                _ => self,
+            };
+        }
+        self
     }
 }

@@ -148,6 +148,14 @@ impl Ask {
         self.extending || (self.phase == Phase::Queued && self.may_hold)
     }
 
+    /// As whom it waits, where that is not a job.
+    pub(super) fn waits_as(&self) -> Option<&Owner> {
+        match &self.wish.claim {
+            Claim::Lock { owner, .. } if self.waits() => Some(owner),
+            _ => None,
+        }
+    }
+
     pub(super) fn waits(&self) -> bool {
         self.wish.patience != Patience::Refuse
     }

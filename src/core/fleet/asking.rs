@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hashbrown::hash_map::EntryRef;
+
 use super::ask::{Ask, Phase, Wish};
 use super::cohort::tokens_to_reserve;
 use super::command::{Place, Push, Waiting};
@@ -328,9 +330,24 @@ impl Fleet {
         }
     }
 
+    pub(super) fn keep_ask(&mut self, ticket: Ticket, ask: Ask) {
+        if let Some(owner) = ask.waits_as() {
+            self.waiting_as.entry_ref(owner).or_default().insert(ticket);
+        }
+        self.asks.insert(ticket, ask);
+    }
+
     pub(super) fn remove_ask(&mut self, ticket: Ticket) -> Option<Ask> {
         self.clear_again(ticket);
         let ask = self.asks.remove(&ticket)?;
+        if let Some(owner) = ask.waits_as()
+            && let EntryRef::Occupied(mut tickets) = self.waiting_as.entry_ref(owner)
+        {
+            tickets.get_mut().remove(&ticket);
+            if tickets.get().is_empty() {
+                tickets.remove();
+            }
+        }
         if let Some(at) = ask.ends_at {
             self.timers.remove(&(at, Timer::AskEnds(ticket)));
         }

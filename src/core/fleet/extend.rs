@@ -87,11 +87,22 @@ impl Fleet {
         if matches!(owner, Owner::Anyone) && !self.config.ownerless_open {
             return;
         }
-        let same = |claim: &Claim| matches!(claim, Claim::Lock { owner: other, .. } if other == owner);
-        for ticket in self.tickets_where(|ask| ask.phase == Phase::Queued && same(&ask.wish.claim)) {
+        let Some(waiting) = self.waiting_as.get(owner) else {
+            return;
+        };
+        let mut behind = Vec::new();
+        let mut on_the_server = Vec::new();
+        for ticket in waiting {
+            match self.asks.get(ticket).map(|ask| ask.phase) {
+                Some(Phase::Queued) => behind.push(*ticket),
+                Some(Phase::Waiting) => on_the_server.push(*ticket),
+                _ => {}
+            }
+        }
+        for ticket in behind {
             self.try_to_extend(ticket);
         }
-        for ticket in self.tickets_where(|ask| ask.phase == Phase::Waiting && same(&ask.wish.claim)) {
+        for ticket in on_the_server {
             self.send_ask(now, ticket);
         }
     }

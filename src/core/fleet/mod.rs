@@ -35,6 +35,7 @@ use crate::core::backoff::Backoff;
 use crate::core::error::RequestError;
 use crate::core::moment::Moment;
 use crate::core::outcome::{Completion, Failure, Outcome};
+use crate::core::owner::Owner;
 use crate::core::table::{Limits, Patience};
 use crate::core::ticket::Ticket;
 use ask::Ask;
@@ -98,6 +99,8 @@ pub struct Fleet {
     link: Link,
     lines: Lines,
     asks: HashMap<Ticket, Ask>,
+    /// Those of them that wait for a lock of an owner, by that owner.
+    waiting_as: HashMap<Owner, BTreeSet<Ticket>>,
     /// By the job that each was granted to.
     leases: HashMap<Ticket, Lease>,
     /// The jobs that run under a lease that was granted to another: which.
@@ -125,6 +128,7 @@ impl Fleet {
             config,
             link: Link::New(why),
             asks: HashMap::new(),
+            waiting_as: HashMap::new(),
             leases: HashMap::new(),
             passed: HashMap::new(),
             has_inbox: false,
@@ -160,13 +164,13 @@ impl Fleet {
             let keys = keys.clone();
             if !self.take_place(ticket, &keys)? {
                 ask.wait_here();
-                self.asks.insert(ticket, ask);
+                self.keep_ask(ticket, ask);
                 self.arm_ask(now, ticket);
                 self.try_to_extend(ticket);
                 return Ok(());
             }
         }
-        self.asks.insert(ticket, ask);
+        self.keep_ask(ticket, ask);
         self.arm_ask(now, ticket);
         self.may_ask(now, ticket);
         Ok(())

@@ -1,6 +1,5 @@
 -- Does for several jobs of one process what acquire_job does for one, one after the other.
--- KEYS  1..nk  the locks, k for each job, nk + 1..2nk  their queues, 2nk + 1..2nk + n  the waiters, the last one  the
---       fence counter
+-- KEYS  1..nk  the locks, k for each job, nk + 1..2nk  their queues, 2nk + 1  the fence counter
 -- ARGV  1  k, 2..7  as those of acquire_job, for all of them, 8..n + 7  the attempts' ids
 -- Reply  for each job the one of acquire_job, or an error
 local k, before = tonumber(ARGV[1]), 7
@@ -10,9 +9,10 @@ local locks, fence = n * k, KEYS[#KEYS]
 if redis.call('EXISTS', unpack(KEYS, 1, #KEYS - 1)) == 0 and are_different(locks) then
   local each = ARGV[3] + 1
   local token = tonumber(mint(fence, string.format('%.0f', n * each - 1)))
+  local next_text = texts(token, each)
   local replies = {}
   for i = 1, n do
-    local owner = ARGV[before + i] .. '#' .. string.format('%.0f', token)
+    local owner = ARGV[before + i] .. '#' .. next_text()
     for lock = (i - 1) * k + 1, i * k do
       redis.call('SET', KEYS[lock], owner, 'PX', ARGV[2])
     end
@@ -26,7 +26,7 @@ return one_by_one(n, function(i)
   local keys = {}
   add(keys, KEYS, (i - 1) * k + 1, k)
   add(keys, KEYS, locks + (i - 1) * k + 1, k)
-  add(keys, KEYS, 2 * locks + i, 1)
+  keys[#keys + 1] = waiter_of(keys[k + 1], ARGV[before + i])
   keys[#keys + 1] = fence
   return keys
 end, function(i)

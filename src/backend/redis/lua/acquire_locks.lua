@@ -1,12 +1,12 @@
 -- Does for several requests of one process what acquire_lock does for one, one after the other.
--- KEYS  1..nk  the locks, k for each request, nk + 1..2nk  their queues, 2nk + 1..2nk + n  the waiters, then the nk records,
---       the last one  the fence counter
+-- KEYS  1..nk  the locks, k for each request, nk + 1..2nk  their queues, 2nk + 1..3nk  their records, 3nk + 1  the fence
+--       counter
 -- ARGV  1  k, 2  as of acquire_lock, 3..8  as 4..7, 9, 10 of it, for all of them, then for each  the attempt's id, owner id
 -- Reply  for each request the one of acquire_lock, or an error
 local k, before = tonumber(ARGV[1]), 8
 local n = (#ARGV - before) / 2
 local locks, fence = n * k, KEYS[#KEYS]
-local records = 2 * locks + n
+local records = 2 * locks
 local expire = tonumber(ARGV[2])
 local record_expire = expire > 0 and ARGV[2] or ARGV[8]
 
@@ -20,9 +20,10 @@ end
 
 if redis.call('EXISTS', unpack(KEYS, 1, records)) == 0 and are_different(locks) then
   local token = tonumber(mint(fence, string.format('%.0f', n - 1)))
+  local next_text = texts(token, 1)
   local replies = {}
   for i = 1, n do
-    local record = attempt_of(i) .. ' ' .. string.format('%.0f', token)
+    local record = attempt_of(i) .. ' ' .. next_text()
     for lock = (i - 1) * k + 1, i * k do
       if expire > 0 then
         redis.call('SET', KEYS[lock], owner_of(i), 'PX', expire)
@@ -41,7 +42,7 @@ return one_by_one(n, function(i)
   local keys = {}
   add(keys, KEYS, (i - 1) * k + 1, k)
   add(keys, KEYS, locks + (i - 1) * k + 1, k)
-  add(keys, KEYS, 2 * locks + i, 1)
+  keys[#keys + 1] = waiter_of(keys[k + 1], attempt_of(i))
   add(keys, KEYS, records + (i - 1) * k + 1, k)
   keys[#keys + 1] = fence
   return keys

@@ -33,3 +33,27 @@ local function one_by_one(n, keys_of, args_of)
   end
   return replies
 end
+
+-- Of the request with this attempt's id the first of whose queues this is. Whoever waits stands in its queues, so it takes
+-- no look at the waiter to know that none of them does.
+local function waiter_of(queue, attempt)
+  local first = string.find(queue, ':queue:', 1, true)
+  return string.sub(queue, 1, first) .. 'waiter:' .. attempt
+end
+
+-- The texts of `first`, `first + step`, ..., which are whole numbers. Most of each is that of the one before: to format a
+-- double takes longer than to set a lock.
+local function texts(first, step)
+  local MILLION = 1000000
+  local head, tail = math.floor(first / MILLION), first % MILLION
+  local prefix = string.format('%.0f', head)
+  return function()
+    local text = prefix .. string.format('%06d', tail)
+    tail = tail + step
+    if tail >= MILLION then
+      head, tail = head + math.floor(tail / MILLION), tail % MILLION
+      prefix = string.format('%.0f', head)
+    end
+    return text
+  end
+end
