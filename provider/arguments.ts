@@ -43,6 +43,15 @@ export interface ReadAcquireArgs extends ReadExecuteArgs {
 
 const NO_EXECUTE_ARGS: ReadExecuteArgs = { timeoutMs: undefined, expireMs: undefined, signal: undefined };
 
+/** Made once: spreading the one above into a new object for each call took as long as the rest of an `acquire` in memory. */
+const NO_ACQUIRE_ARGS: ReadAcquireArgs = {
+  ownerId: null,
+  timeoutMs: undefined,
+  expireMs: undefined,
+  awaitQueue: false,
+  signal: undefined,
+};
+
 /**
  * The keys of a call: one as it is, several sorted and each once, none as an empty array.
  *
@@ -166,7 +175,7 @@ export function readExecuteArgs(args: ExecuteArgs | null | undefined): ReadExecu
 /** @throws LockError `INVALID_ARGUMENT` */
 export function readAcquireArgs(args: AcquireArgs | null | undefined): ReadAcquireArgs {
   if (args === undefined || args === null) {
-    return { ...NO_EXECUTE_ARGS, ownerId: null, awaitQueue: false };
+    return NO_ACQUIRE_ARGS;
   }
   checkArgs(args);
   return {
