@@ -24,7 +24,7 @@ const REPLY_GROWTH_MAX_MB = 320;
 
 const COMMAND_TIMEOUT_MS = 400;
 /** Where a flood is to be read to its end. */
-const LONG_COMMAND_TIMEOUT_MS = 6_000;
+const LONG_COMMAND_TIMEOUT_MS = 20_000;
 /** A call asks the server at most so often one after the other. */
 const COMMANDS_MAX = 4;
 /** What may be added to the time that a call is promised, on a slow machine. */
