@@ -16,6 +16,8 @@ local function open_queues(me, queues, more)
   local q = { granted = false, pause = 0 }
   -- Inboxes that nobody listens to, and waiters that have been looked at since the last one left.
   local gone, seen = {}, {}
+  -- Queues that somebody has left in this call.
+  local left = {}
   local followed = {}
   for _, queue in ipairs(more and queues or {}) do
     followed[queue] = true
@@ -106,8 +108,39 @@ local function open_queues(me, queues, more)
   local function leave(name, queues)
     for _, queue in ipairs(queues) do
       redis.call('ZREM', queue, name)
+      left[queue] = true
     end
     redis.call('DEL', name)
+  end
+
+  -- Whom the lock comes to next: the first waiter that is there and has not been handed it already; its name and inbox.
+  local function next_of(queue)
+    local first = 0
+    repeat
+      local members = redis.call('ZRANGE', queue, first, first + 3)
+      for _, member in ipairs(members) do
+        if member == me then
+          return me
+        end
+        if not string.find(member, '^%l+ %d+$') then
+          local inbox, granted = unpack(redis.call('HMGET', member, 'inbox', 'granted'))
+          if inbox and granted == '' and listens(inbox) then
+            return member, inbox
+          end
+        end
+      end
+      first = first + 4
+    until #members == 0
+  end
+
+  -- Has the next one look when the lock lapses, if that is before it asks by itself.
+  local function warn(queue, ms)
+    if ms > 0 and ms < WATCH_MS then
+      local name, inbox = next_of(queue)
+      if name then
+        say(inbox, 'look', name, ms)
+      end
+    end
   end
 
   local function is_own(waiter, holder)
@@ -196,8 +229,10 @@ local function open_queues(me, queues, more)
       return false
     end
     if not may_have(waiter) then
-      -- Others shall not wait for a free lock behind one that is frozen.
-      return now_us() - (tonumber(waiter.polled) or 0) < STALE_US
+      -- Others shall not wait for a free lock behind one that is frozen. A poll from beyond is of before the clock was set
+      -- back.
+      local silent_us = now_us() - (tonumber(waiter.polled) or 0)
+      return silent_us >= 0 and silent_us < STALE_US
     end
     local pause = q.pause_of(waiter)
     if pause > 0 then
@@ -263,6 +298,10 @@ local function open_queues(me, queues, more)
             end
           end
         end
+      elseif left[queue] then
+        -- Whoever knew when the lock lapses is not next any more.
+        left[queue] = nil
+        warn(queue, redis.call('PTTL', lock_of(queue)))
       end
     end
   end
@@ -301,19 +340,6 @@ local function open_queues(me, queues, more)
     return ticket
   end
 
-  -- Whether the lock comes to `me` next: first in the queue, or behind one that has it already.
-  local function is_next(queue)
-    for _, member in ipairs(redis.call('ZRANGE', queue, 0, 3)) do
-      if member == me then
-        return true
-      end
-      if not string.find(member, '^%l+ %d+$') and (redis.call('HGET', member, 'granted') or '') == '' then
-        return false
-      end
-    end
-    return false
-  end
-
   -- A node that knows no queue holds the lock: it tells nobody when it releases it.
   local function is_silent(holder, queue)
     -- A record that ends at another time than the lock is of a lock before it.
@@ -339,7 +365,7 @@ local function open_queues(me, queues, more)
       local holder = redis.pcall('GET', lock)
       if holder and not (type(holder) == 'string' and is_own(waiter, holder)) then
         index = index or i
-        if is_next(queue) then
+        if next_of(queue) == me then
           local ms = redis.call('PTTL', lock)
           look = math.max(look, ms < 0 and math.huge or ms)
           if type(holder) == 'string' and is_silent(holder, queue) then
@@ -362,9 +388,10 @@ local function open_queues(me, queues, more)
     for _, queue in ipairs(queues) do
       local name, marks = head(queue)
       if name then
-        local is_same = owner ~= '' and redis.call('HGET', name, 'owner') == owner
-        if is_same or (ms > 0 and ms < WATCH_MS) then
-          say(redis.call('HGET', name, 'inbox'), 'look', name, is_same and 0 or ms)
+        if owner ~= '' and redis.call('HGET', name, 'owner') == owner then
+          say(redis.call('HGET', name, 'inbox'), 'look', name, 0)
+        else
+          warn(queue, ms)
         end
       elseif followed[queue] then
         redis.call('PEXPIRE', queue, KEEP_MS)
