@@ -105,12 +105,13 @@ local function open_queues(me, queues, more)
     end
   end
 
+  -- Its hash goes first: a name without one keeps nobody waiting, should one of the queues be no queue.
   local function leave(name, queues)
+    redis.call('DEL', name)
     for _, queue in ipairs(queues) do
       redis.call('ZREM', queue, name)
       left[queue] = true
     end
-    redis.call('DEL', name)
   end
 
   -- Whom the lock comes to next: the first waiter that is there and has not been handed it already; its name and inbox.
