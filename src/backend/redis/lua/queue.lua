@@ -196,15 +196,16 @@ local function open_queues(me, queues, more)
   -- its places until then.
   local function grant(waiter)
     local until_us = math.min(tonumber(waiter.granted) or math.huge, now_us() + CLAIM_MS * 1000)
-    local left_ms = math.max(1, math.ceil((until_us - now_us()) / 1000))
+    local ends_at = math.max(math.ceil(until_us / 1000), math.floor(now_us() / 1000) + 1)
+    ends_at = string.format('%.0f', ends_at)
     for _, queue in ipairs(waiter) do
       local lock, attempt = lock_of(queue), attempt_of(waiter.name)
       if redis.call('EXISTS', lock) == 0 then
         if waiter.owner == '' then
-          redis.call('SET', lock, attempt .. '#0', 'PX', left_ms)
+          redis.call('SET', lock, attempt .. '#0', 'PXAT', ends_at)
         else
-          redis.call('SET', lock, waiter.owner, 'PX', left_ms)
-          redis.call('SET', record_of(queue), attempt .. ' 0', 'PX', left_ms)
+          redis.call('SET', lock, waiter.owner, 'PXAT', ends_at)
+          redis.call('SET', record_of(queue), attempt .. ' 0', 'PXAT', ends_at)
         end
       end
     end
@@ -302,7 +303,8 @@ local function open_queues(me, queues, more)
       elseif left[queue] then
         -- Whoever knew when the lock lapses is not next any more.
         left[queue] = nil
-        warn(queue, redis.call('PTTL', lock_of(queue)))
+        local ms = redis.call('PTTL', lock_of(queue))
+        warn(queue, ms == 0 and 1 or ms)
       end
     end
   end
@@ -343,9 +345,10 @@ local function open_queues(me, queues, more)
 
   -- A node that knows no queue holds the lock: it tells nobody when it releases it.
   local function is_silent(holder, queue)
-    -- A record that ends at another time than the lock is of a lock before it.
-    local record_ms, ms = redis.call('PTTL', record_of(queue)), redis.call('PTTL', lock_of(queue))
-    local is_recorded = record_ms ~= -2 and (ms < 0 or math.abs(record_ms - ms) < 2)
+    -- A record that ends at another time than the lock is of a lock before it. The clock goes on while a script runs.
+    local ms, record_ms = redis.call('PTTL', lock_of(queue)), redis.call('PTTL', record_of(queue))
+    local is_recorded = record_ms ~= -2
+      and (ms < 0 or (record_ms <= ms and record_ms >= redis.call('PTTL', lock_of(queue))))
     if string.find(holder, '^execute:.*#%d+$') or is_recorded then
       return false
     end
