@@ -59,7 +59,8 @@ for (const waiters of [2, 20, 200]) {
     const waiting = others.map((client) => client.execute("k", job, { timeout: 60 }));
     await queued(admin, lock("k"), waiters);
 
-    // Everybody who waits asks once a second as well, and is told of a moment for which the lock is left free.
+    // Everybody who waits asks once a second as well, and is told of a moment for which the lock is left free: with 200 that is
+    // in nearly every turn. scripts-cost.test.mjs has the same without polls, with up to 2000.
     const costs = [];
     const messages = [];
     let end = held.end;
@@ -72,7 +73,7 @@ for (const waiters of [2, 20, 200]) {
       messages.push(await calls(admin, "publish"));
       end = jobs[turn - 1].resolve;
     }
-    assert.ok(Math.min(...costs) <= 3, `${costs} scripts`);
+    assert.ok((waiters <= 20 ? median(costs) : Math.min(...costs)) <= 3, `${costs} scripts`);
     assert.ok(median(messages) <= 1, `${messages} messages`);
 
     for (let turn = 1; turn <= waiters; turn += 1) {
@@ -83,7 +84,7 @@ for (const waiters of [2, 20, 200]) {
   });
 }
 
-test("a wait of ten seconds takes fifteen scripts at most, and a few more behind a node that tells nobody", async () => {
+test("a wait of ten seconds takes fifteen scripts at most, however many callers of a client wait, and a few more behind a node that tells nobody", async () => {
   const foreign = await fleetServer();
   /** How many scripts a wait takes for a lock that `hold` took, which resolves with how to release it. */
   const wait = async ({ admin, fleet }, hold) => {
@@ -92,7 +93,9 @@ test("a wait of ten seconds takes fifteen scripts at most, and a few more behind
     const release = await hold(other, lock("k"));
     const scripts = await costOf(admin, async () => {
       const late = locks.acquire("k", { ownerId: "me", awaitQueue: true, timeout: 10 });
-      await assert.rejects(late, lockError("LOCK_TIMEOUT", TIMED_OUT));
+      // They give up before it does: none of them shall come to ask.
+      const behind = Array.from({ length: 50 }, () => locks.execute("k", () => assert.fail("ran"), { timeout: 9 }));
+      for (const call of [...behind, late]) await assert.rejects(call, lockError("LOCK_TIMEOUT", TIMED_OUT));
       await until(async () => (await waitersOf(admin, lock("k"))).length === 0, "it has left the queue");
     });
     await release();

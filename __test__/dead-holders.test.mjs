@@ -48,6 +48,19 @@ test("killed while it holds: its locks go to those who wait when its leases laps
   soonAfter(await lateness(keys.map(lock), waiting));
 });
 
+test("killed while it holds, and is next for the same locks with others: those behind it have them when the leases lapse", async () => {
+  const { clients, lock, options } = fleet(1, RARE_POLLS);
+  const keys = ["a", "b", "c", "d", "e", "f", "g"];
+  const sets = keys.map((key) => [key, `${key}2`]);
+  const holder = startChild(options, [...keys, ...sets], { stayMs: 60_000, expire: 2.5 });
+  await until(() => insides(holder).length === keys.length, "it holds them all");
+  for (const key of keys) await queued(admin, lock(key), 1);
+  const waiting = keys.map((key) => clients[0].execute(key, now, { timeout: 60 }));
+  for (const key of keys) await queued(admin, lock(key), 2);
+  holder.kill();
+  soonAfter(await lateness(keys.map(lock), waiting));
+});
+
 test("killed with leases of a second, which were handed over to it: they too go to those who wait when they lapse", async () => {
   const { clients, lock, options } = fleet(2, RARE_POLLS);
   const keys = ["a", "b", "c", "d", "e"];

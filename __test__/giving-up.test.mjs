@@ -5,8 +5,11 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
 import { lockError, refusal, TIMED_OUT } from "./support/errors.mjs";
+import { elapsed } from "./support/fleet-children.mjs";
 import { fleetServer, queued, RARE_POLLS, waitersOf } from "./support/fleet.mjs";
 import { holding } from "./support/held.mjs";
+import { startProxy } from "./support/proxy.mjs";
+import { Locks } from "./support/product.mjs";
 import { settles, stays, until, watch } from "./support/waiting.mjs";
 
 let server, admin, fleet, leaveNothing;
@@ -61,7 +64,10 @@ for (const [title, wait] of Object.entries(WAYS)) {
     assert.equal(behind.state, "pending");
     giveUp?.();
     await settles(refused, "it is told");
-    assert.equal(await settles(behind.promise, "the one behind it"), "served");
+    // Who says nothing is found to be frozen after two seconds.
+    const ms = await elapsed(behind.promise, "the one behind it");
+    assert.ok(ms < 900, `${ms} ms`);
+    assert.equal(behind.value, "served");
     await nobodyWaits(lock("a"));
     await nobodyWaits(lock("b"));
     assert.equal(await held.end("done"), "done");
@@ -85,6 +91,35 @@ test("who gives up is not granted the lock afterwards, and the next in the queue
     assert.equal(await settles(next, "the next one"), "next");
   }
 });
+
+// Nobody who has the lock says so in time: what is handed over must be claimed within 2 s, what is claimed lapses after 15 s.
+for (const [title, value] of [["has been handed over to it", /#0$/], ["has been claimed for it", /#[1-9]\d+$/]]) {
+  test(`who gives up when the lock ${title}, and has not heard of it: it is given back at once`, async (t) => {
+    const proxy = await startProxy(server.port);
+    t.after(() => proxy.stop());
+    const { clients: [holder, next], lock, options } = fleet(2, RARE_POLLS);
+    const late = new Locks({ ...options, redisUrl: proxy.url });
+    t.after(() => late.close());
+    const held = await holding(holder, "k");
+    const caller = new AbortController();
+    const job = () => assert.fail("ran");
+    const gone = assert.rejects(late.execute("k", job, { timeout: 60, signal: caller.signal }), { name: "AbortError" });
+    await queued(admin, lock("k"), 1);
+    const waiting = next.execute("k", () => "served", { timeout: 60 });
+    await queued(admin, lock("k"), 2);
+    proxy.delayReplies(300);
+    await held.end();
+    const isThere = async () => {
+      const owner = await admin.get(lock("k"));
+      return owner !== held.lock.ownerId && value.test(owner);
+    };
+    await until(isThere, "the lock is its own");
+    caller.abort();
+    await settles(gone, "its caller is told");
+    const ms = await elapsed(waiting, "the next one");
+    assert.ok(ms < 1_500, `${ms} ms`);
+  });
+}
 
 test("awaitQueue without a timeout waits on past waitLockingTimeout", async () => {
   const { clients, lock } = fleet(2, { waitLockingTimeout: 0.2 });

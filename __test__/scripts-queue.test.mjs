@@ -118,6 +118,22 @@ test("an attempt that asks again has one place and one grant", async () => {
   assert.deepEqual(await allKeys(admin), [redis.fence]);
 });
 
+test("an attempt that has lost one of its locks holds none of the others while it waits, and gives them to who waits for them", async () => {
+  for (const request of [two.job(["a", "b"]), two.acquire("me", ["a", "b"]), two.acquire("*", ["a", "b"])]) {
+    await request.try();
+    const behind = await waits(three, ["a"]);
+    await redis.lapse("b");
+    const other = await held(one, ["b"]);
+    await request.waits();
+    assert.ok(await behind.isHandedOver(), request.attempt);
+    await behind.cancel();
+    assert.equal(await holder("a"), null);
+    await other.release();
+    await request.gets();
+    await request.release();
+  }
+});
+
 test("a waiter that the server has forgotten comes back to its old place", async () => {
   const job = await held(one, ["a"]);
   const [early, late] = [await waits(two, ["a"]), await waits(three, ["a"])];

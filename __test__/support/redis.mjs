@@ -5,7 +5,7 @@ import { until } from "./waiting.mjs";
 
 // The client that the incumbent provider brings: the tests look at the server through it, the product does not use it.
 const require = createRequire(createRequire(import.meta.url).resolve("@medusajs/locking-redis"));
-const { Redis } = require("ioredis");
+export const { Redis } = require("ioredis");
 
 /** What the tests' own connections are called in `CLIENT LIST`. */
 const OWN_NAME = "the-tests";

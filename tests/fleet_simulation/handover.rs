@@ -38,7 +38,7 @@ impl Queues<'_> {
         self.server.calls.extend(inbox.map(|inbox| (inbox, push)));
     }
 
-    fn listens(&mut self, inbox: Option<usize>) -> bool {
+    pub(super) fn listens(&mut self, inbox: Option<usize>) -> bool {
         let Some(inbox) = inbox else { return true };
         let server = &*self.server;
         !*self
@@ -142,6 +142,11 @@ impl Queues<'_> {
                 continue;
             };
             if self.seen.contains(&name) || self.server.values.contains_key(&key) {
+                // Whoever knew when the lock lapses is not next any more.
+                if self.left.remove(&key) {
+                    let lapses_in = self.server.lapses_in(&key).map(super::server::ms);
+                    self.warn(&key, lapses_in);
+                }
                 continue;
             }
             let Some(waiter) = self.server.waiters.get(&name).cloned() else {

@@ -35,6 +35,8 @@ pub(super) struct Queues<'s> {
     followed: BTreeSet<Arc<str>>,
     /// Whether nobody listens to an inbox, where that is known.
     pub(super) gone: BTreeMap<usize, bool>,
+    /// The queues that somebody has left in this call.
+    pub(super) left: BTreeSet<Arc<str>>,
     /// The waiters that have been looked at since the last one left.
     pub(super) seen: BTreeSet<Attempt>,
     /// The call is for a waiter that may have its locks.
@@ -50,6 +52,7 @@ impl Server {
             me,
             followed: keys.iter().filter(|_| more).cloned().collect(),
             gone: BTreeMap::new(),
+            left: BTreeSet::new(),
             seen: BTreeSet::new(),
             granted: false,
             pause: 0,
@@ -103,8 +106,43 @@ impl Queues<'_> {
     pub fn leave(&mut self, name: Attempt, keys: &KeySet) -> Done {
         self.server.write(false)?;
         keys.iter().for_each(|key| self.strike(key, name));
+        self.left.extend(keys.iter().cloned());
         self.server.waiters.remove(&name);
         Ok(())
+    }
+
+    /// Whom the lock comes to next: the first waiter that is there and has not been handed it already.
+    fn next_of(&mut self, key: &str) -> Option<Attempt> {
+        let line: Vec<Attempt> = self
+            .server
+            .queues
+            .get(key)?
+            .line
+            .iter()
+            .map(|(_, name)| *name)
+            .collect();
+        line.into_iter().find(|name| {
+            let waiter = self
+                .server
+                .waiters
+                .get(name)
+                .map(|waiter| (waiter.inbox, waiter.granted));
+            Some(*name) == self.me
+                || waiter.is_some_and(|(inbox, granted)| granted.is_none() && self.listens(inbox))
+        })
+    }
+
+    /// Has the next one look when the lock lapses, if that is before it asks by itself.
+    pub(super) fn warn(&mut self, key: &str, lapses_in: Option<u64>) {
+        let (Some(ms), Some(name)) = (
+            lapses_in.filter(|ms| (1..WATCH_MS).contains(ms)),
+            self.next_of(key),
+        ) else {
+            return;
+        };
+        if let Some(waiter) = self.server.waiters.get(&name).filter(|_| Some(name) != self.me) {
+            self.say(name, waiter.inbox, Some(ms));
+        }
     }
 
     pub(super) fn is_own(&self, waiter: &Waiter, holder: &Holder) -> bool {
@@ -183,22 +221,6 @@ impl Queues<'_> {
         Ok(ticket)
     }
 
-    /// Whether the lock comes to `me` next: first in the queue, or behind one that has it already.
-    fn is_next(&self, key: &str) -> bool {
-        let Some(queue) = self.server.queues.get(key) else {
-            return false;
-        };
-        let marks = usize::from(queue.reign.is_some()) + usize::from(queue.old.is_some());
-        let has_it = |name: &Attempt| {
-            self.server
-                .waiters
-                .get(name)
-                .is_some_and(|waiter| waiter.granted.is_some())
-        };
-        let mut line = queue.line.iter().map(|(_, name)| name).take(4 - marks);
-        line.find(|name| Some(**name) == self.me || !has_it(name)) == self.me.as_ref()
-    }
-
     /// A node that knows no queue holds the lock: it tells nobody when it releases it.
     fn is_silent(&mut self, key: &Arc<str>, holder: &Holder) -> Done<bool> {
         if matches!(holder, Holder::Job { .. }) || self.server.records.contains_key(key) {
@@ -229,7 +251,7 @@ impl Queues<'_> {
                 continue;
             }
             index = index.or(Some(i));
-            if self.is_next(key) {
+            if self.next_of(key) == self.me {
                 match holder.as_ref().and_then(|_| self.server.lapses_in(key)) {
                     Some(span) => look = look.max(Some(super::server::ms(span))),
                     None => is_endless = true,
@@ -250,7 +272,6 @@ impl Queues<'_> {
     /// `me` has its locks for `lapses_in` ms, as `owner` (None: a job): it leaves its queues. Whoever comes next is told
     /// if they may lapse before it looks, or if it is of the same owner.
     pub fn served(&mut self, keys: &KeySet, lapses_in: Option<u64>, owner: Option<&Holder>) -> Done {
-        let short = lapses_in.filter(|ms| *ms < WATCH_MS);
         if let Some(me) = self.me {
             self.leave(me, keys)?;
         }
@@ -261,8 +282,10 @@ impl Queues<'_> {
                 .and_then(|name| self.server.waiters.get_key_value(&name));
             if let Some((&name, waiter)) = next {
                 let is_same = owner.is_some() && waiter.owner.as_ref() == owner;
-                if let Some(ms) = if is_same { Some(0) } else { short } {
-                    self.say(name, waiter.inbox, Some(ms));
+                if is_same {
+                    self.say(name, waiter.inbox, Some(0));
+                } else {
+                    self.warn(key, lapses_in);
                 }
             }
             self.tidy(key)?;

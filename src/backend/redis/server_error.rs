@@ -19,6 +19,9 @@ const PASSING: [&str; 9] = [
 /// Errors after which another connection may lead somewhere better: to the new master, or in with the new password.
 const RECONNECT: [&str; 3] = ["READONLY", "NOAUTH", "MASTERDOWN"];
 
+/// The server's own words for a key of the wrong type, which do not name it. The scripts do, where it is a lock.
+const UNNAMED: &str = "Operation against a key";
+
 /// How much of the server's own words a message repeats, in characters.
 const WORDS_MAX: usize = 300;
 
@@ -36,6 +39,7 @@ pub fn wants_reconnect(error: &str) -> bool {
 pub fn explain(error: &str, endpoint: &str) -> ServerError {
     let key: Option<String> = error
         .strip_prefix("WRONGTYPE ")
+        .filter(|words| !words.starts_with(UNNAMED))
         .map(|key| key.chars().take(WORDS_MAX).collect());
     let words: String = error.chars().take(WORDS_MAX).collect();
     let message = match (&key, code(error)) {
@@ -74,6 +78,15 @@ mod tests {
             "{}",
             error.failure.message
         );
+    }
+
+    #[test]
+    fn a_wrong_type_of_what_is_no_lock_names_no_key() {
+        let words = "WRONGTYPE Operation against a key holding the wrong kind of value script: 1f, on @user_script:10.";
+        let error = explain(words, "localhost:6379");
+        assert!(!error.passing);
+        assert_eq!(error.failure.key, None);
+        assert!(error.failure.message.contains(words), "{}", error.failure.message);
     }
 
     #[test]

@@ -11,15 +11,18 @@
 local locks = (#KEYS - 2) / 3
 local attempt, expire, owner, must_hold, open = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[8] == '1', ARGV[9] == '1'
 local records = 2 * locks + 1
-local record_expire = expire > 0 and expire or ARGV[10]
+-- The clock goes on while a script runs: a lock and its record end at one time all the same, by which they are known to
+-- belong together.
+local ends_at = string.format('%.0f', now_ms() + expire)
 
 local function put(i, record)
   if expire > 0 then
-    redis.call('SET', KEYS[i], owner, 'PX', expire)
+    redis.call('SET', KEYS[i], owner, 'PXAT', ends_at)
+    redis.call('SET', KEYS[records + i], record, 'PXAT', ends_at)
   else
     redis.call('SET', KEYS[i], owner)
+    redis.call('SET', KEYS[records + i], record, 'PX', ARGV[10])
   end
-  redis.call('SET', KEYS[records + i], record, 'PX', record_expire)
 end
 
 if not must_hold and redis.call('EXISTS', unpack(KEYS, 1, records)) == 0 then

@@ -4,8 +4,10 @@
 local locks = #KEYS / 2
 
 -- A record that ends at another time than the lock is of a lock before it, which somebody released who knows no records.
-local function is_of(record_ms, lock_ms)
-  return lock_ms < 0 or math.abs(record_ms - lock_ms) < 2
+-- The clock goes on while a script runs.
+local function is_of(record, lock, lock_ms)
+  local record_ms = redis.call('PTTL', record)
+  return lock_ms < 0 or (record_ms <= lock_ms and record_ms >= redis.call('PTTL', lock))
 end
 
 local reply = {}
@@ -14,7 +16,7 @@ for i = 1, locks do
   local record = redis.pcall('GET', KEYS[locks + i])
   if type(holder) == 'string' then
     local ms = redis.call('PTTL', KEYS[i])
-    local is_known = type(record) == 'string' and is_of(redis.call('PTTL', KEYS[locks + i]), ms)
+    local is_known = type(record) == 'string' and is_of(KEYS[locks + i], KEYS[i], ms)
     reply[i] = { holder, ms, is_known and record }
   else
     reply[i] = false

@@ -16,6 +16,8 @@ local function open_queues(me, queues, more)
   local q = { granted = false, pause = 0 }
   -- Inboxes that nobody listens to, and waiters that have been looked at since the last one left.
   local gone, seen = {}, {}
+  -- Queues that somebody has left in this call.
+  local left = {}
   local followed = {}
   for _, queue in ipairs(more and queues or {}) do
     followed[queue] = true
@@ -103,11 +105,43 @@ local function open_queues(me, queues, more)
     end
   end
 
+  -- Its hash goes first: a name without one keeps nobody waiting, should one of the queues be no queue.
   local function leave(name, queues)
+    redis.call('DEL', name)
     for _, queue in ipairs(queues) do
       redis.call('ZREM', queue, name)
+      left[queue] = true
     end
-    redis.call('DEL', name)
+  end
+
+  -- Whom the lock comes to next: the first waiter that is there and has not been handed it already; its name and inbox.
+  local function next_of(queue)
+    local first = 0
+    repeat
+      local members = redis.call('ZRANGE', queue, first, first + 3)
+      for _, member in ipairs(members) do
+        if member == me then
+          return me
+        end
+        if not string.find(member, '^%l+ %d+$') then
+          local inbox, granted = unpack(redis.call('HMGET', member, 'inbox', 'granted'))
+          if inbox and granted == '' and listens(inbox) then
+            return member, inbox
+          end
+        end
+      end
+      first = first + 4
+    until #members == 0
+  end
+
+  -- Has the next one look when the lock lapses, if that is before it asks by itself.
+  local function warn(queue, ms)
+    if ms > 0 and ms < WATCH_MS then
+      local name, inbox = next_of(queue)
+      if name then
+        say(inbox, 'look', name, ms)
+      end
+    end
   end
 
   local function is_own(waiter, holder)
@@ -162,15 +196,16 @@ local function open_queues(me, queues, more)
   -- its places until then.
   local function grant(waiter)
     local until_us = math.min(tonumber(waiter.granted) or math.huge, now_us() + CLAIM_MS * 1000)
-    local left_ms = math.max(1, math.ceil((until_us - now_us()) / 1000))
+    local ends_at = math.max(math.ceil(until_us / 1000), math.floor(now_us() / 1000) + 1)
+    ends_at = string.format('%.0f', ends_at)
     for _, queue in ipairs(waiter) do
       local lock, attempt = lock_of(queue), attempt_of(waiter.name)
       if redis.call('EXISTS', lock) == 0 then
         if waiter.owner == '' then
-          redis.call('SET', lock, attempt .. '#0', 'PX', left_ms)
+          redis.call('SET', lock, attempt .. '#0', 'PXAT', ends_at)
         else
-          redis.call('SET', lock, waiter.owner, 'PX', left_ms)
-          redis.call('SET', record_of(queue), attempt .. ' 0', 'PX', left_ms)
+          redis.call('SET', lock, waiter.owner, 'PXAT', ends_at)
+          redis.call('SET', record_of(queue), attempt .. ' 0', 'PXAT', ends_at)
         end
       end
     end
@@ -196,8 +231,10 @@ local function open_queues(me, queues, more)
       return false
     end
     if not may_have(waiter) then
-      -- Others shall not wait for a free lock behind one that is frozen.
-      return now_us() - (tonumber(waiter.polled) or 0) < STALE_US
+      -- Others shall not wait for a free lock behind one that is frozen. A poll from beyond is of before the clock was set
+      -- back.
+      local silent_us = now_us() - (tonumber(waiter.polled) or 0)
+      return silent_us >= 0 and silent_us < STALE_US
     end
     local pause = q.pause_of(waiter)
     if pause > 0 then
@@ -263,6 +300,11 @@ local function open_queues(me, queues, more)
             end
           end
         end
+      elseif left[queue] then
+        -- Whoever knew when the lock lapses is not next any more.
+        left[queue] = nil
+        local ms = redis.call('PTTL', lock_of(queue))
+        warn(queue, ms == 0 and 1 or ms)
       end
     end
   end
@@ -301,24 +343,12 @@ local function open_queues(me, queues, more)
     return ticket
   end
 
-  -- Whether the lock comes to `me` next: first in the queue, or behind one that has it already.
-  local function is_next(queue)
-    for _, member in ipairs(redis.call('ZRANGE', queue, 0, 3)) do
-      if member == me then
-        return true
-      end
-      if not string.find(member, '^%l+ %d+$') and (redis.call('HGET', member, 'granted') or '') == '' then
-        return false
-      end
-    end
-    return false
-  end
-
   -- A node that knows no queue holds the lock: it tells nobody when it releases it.
   local function is_silent(holder, queue)
-    -- A record that ends at another time than the lock is of a lock before it.
-    local record_ms, ms = redis.call('PTTL', record_of(queue)), redis.call('PTTL', lock_of(queue))
-    local is_recorded = record_ms ~= -2 and (ms < 0 or math.abs(record_ms - ms) < 2)
+    -- A record that ends at another time than the lock is of a lock before it. The clock goes on while a script runs.
+    local ms, record_ms = redis.call('PTTL', lock_of(queue)), redis.call('PTTL', record_of(queue))
+    local is_recorded = record_ms ~= -2
+      and (ms < 0 or (record_ms <= ms and record_ms >= redis.call('PTTL', lock_of(queue))))
     if string.find(holder, '^execute:.*#%d+$') or is_recorded then
       return false
     end
@@ -339,7 +369,7 @@ local function open_queues(me, queues, more)
       local holder = redis.pcall('GET', lock)
       if holder and not (type(holder) == 'string' and is_own(waiter, holder)) then
         index = index or i
-        if is_next(queue) then
+        if next_of(queue) == me then
           local ms = redis.call('PTTL', lock)
           look = math.max(look, ms < 0 and math.huge or ms)
           if type(holder) == 'string' and is_silent(holder, queue) then
@@ -362,9 +392,10 @@ local function open_queues(me, queues, more)
     for _, queue in ipairs(queues) do
       local name, marks = head(queue)
       if name then
-        local is_same = owner ~= '' and redis.call('HGET', name, 'owner') == owner
-        if is_same or (ms > 0 and ms < WATCH_MS) then
-          say(redis.call('HGET', name, 'inbox'), 'look', name, is_same and 0 or ms)
+        if owner ~= '' and redis.call('HGET', name, 'owner') == owner then
+          say(redis.call('HGET', name, 'inbox'), 'look', name, 0)
+        else
+          warn(queue, ms)
         end
       elseif followed[queue] then
         redis.call('PEXPIRE', queue, KEEP_MS)

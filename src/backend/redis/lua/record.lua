@@ -61,11 +61,14 @@ local function undo(lock, record, owner, attempt, record_ms)
       redis.call('DEL', lock, record)
       return
     end
+    local rest = before.first .. ' ' .. before.token
     if left < 0 then
       redis.call('SET', lock, before.owner)
+      redis.call('SET', record, rest, 'PX', record_ms)
     else
-      redis.call('SET', lock, before.owner, 'PX', left)
+      local ends_at = string.format('%.0f', before.ms)
+      redis.call('SET', lock, before.owner, 'PXAT', ends_at)
+      redis.call('SET', record, rest, 'PXAT', ends_at)
     end
-    redis.call('SET', record, before.first .. ' ' .. before.token, 'PX', left < 0 and record_ms or left)
   end
 end
