@@ -8,7 +8,8 @@ local n = (#ARGV - before) / 2
 local locks, fence = n * k, KEYS[#KEYS]
 local records = 2 * locks
 local expire = tonumber(ARGV[2])
-local record_expire = expire > 0 and ARGV[2] or ARGV[8]
+-- As in acquire_lock.
+local ends_at = string.format('%.0f', now_ms() + expire)
 
 local function attempt_of(i)
   return ARGV[before + 2 * i - 1]
@@ -26,11 +27,12 @@ if redis.call('EXISTS', unpack(KEYS, 1, records)) == 0 and are_different(locks) 
     local record = attempt_of(i) .. ' ' .. next_text()
     for lock = (i - 1) * k + 1, i * k do
       if expire > 0 then
-        redis.call('SET', KEYS[lock], owner_of(i), 'PX', expire)
+        redis.call('SET', KEYS[lock], owner_of(i), 'PXAT', ends_at)
+        redis.call('SET', KEYS[records + lock], record, 'PXAT', ends_at)
       else
         redis.call('SET', KEYS[lock], owner_of(i))
+        redis.call('SET', KEYS[records + lock], record, 'PX', ARGV[8])
       end
-      redis.call('SET', KEYS[records + lock], record, 'PX', record_expire)
     end
     replies[i] = token
     token = token + 1
