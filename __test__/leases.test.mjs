@@ -6,6 +6,7 @@ import { startScript, stopScripts } from "./support/children.mjs";
 import { lockError } from "./support/errors.mjs";
 import { holding } from "./support/held.mjs";
 import { Locks } from "./support/product.mjs";
+import { startProxy } from "./support/proxy.mjs";
 import { nothingLeft, redisServer } from "./support/redis.mjs";
 import { settles, stays, until, watch } from "./support/waiting.mjs";
 
@@ -181,4 +182,23 @@ test("a job that ends while Redis hangs, within its lease: its result or its los
   if (outcome.state === "rejected") assert.match(outcome.reason.code, /^(LOCK_LOST|REDIS_)/);
   server.thaw();
   await until(async () => (await admin.exists(lockName)) === 0, "the lock is given back or lapses");
+});
+
+test("a grant whose answer takes longer than its lease lasts runs no job: the lock may be another one's by then", async (t) => {
+  const proxy = await startProxy(server.port);
+  t.after(() => proxy.stop());
+  const { locks, namespace } = open();
+  const late = new Locks({ redisUrl: proxy.url, namespace });
+  closing.push(late);
+  await late.execute("k", () => {});
+  proxy.delayReplies(700);
+  let runs = 0;
+  const waiting = late.execute("k", () => (runs += 1), { expire: 0.3, timeout: 30 });
+  const isGranted = async () => /#[1-9]\d+$/.test((await admin.get(`${namespace}k`)) ?? "");
+  await until(isGranted, "the server has granted it");
+  await stays(() => runs === 0, "it does not run", 1_500);
+  proxy.delayReplies(0);
+  await settles(waiting, "answers come in time again");
+  assert.equal(runs, 1);
+  assert.equal(await locks.execute("k", () => "free", { timeout: 5 }), "free");
 });

@@ -337,3 +337,45 @@ impl Fleet {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Granted at 1000 ms under a lease until then, with tokens for others set aside.
+    fn lease(ends_at: u64) -> Lease {
+        Lease {
+            keys: KeySet::new(["k"]).unwrap(),
+            token: 1,
+            span: Duration::from_millis(100),
+            ends_at: Moment::from_ms(ends_at),
+            renew_at: None,
+            renewing: false,
+            lost: false,
+            job: Ticket::new(1),
+            tokens_left: 2,
+            last_token: 1,
+            pass_until: Moment::from_ms(1_000).after(PASS_MAX),
+        }
+    }
+
+    #[test]
+    fn a_lease_is_passed_on_for_50_ms_while_there_are_tokens() {
+        let mut lease = lease(60_000);
+        assert!(lease.may_pass(Moment::from_ms(1_049)));
+        assert!(!lease.may_pass(Moment::from_ms(1_050)));
+        lease.pass_to(Ticket::new(2));
+        lease.pass_to(Ticket::new(3));
+        assert!(!lease.may_pass(Moment::from_ms(1_001)));
+    }
+
+    /// A grant whose answer took long has little left when it arrives.
+    #[test]
+    fn a_lease_is_not_passed_on_past_its_deadline_nor_once_it_is_lost() {
+        let mut lease = lease(1_020);
+        assert!(lease.may_pass(Moment::from_ms(1_019)));
+        assert!(!lease.may_pass(Moment::from_ms(1_020)));
+        lease.lost = true;
+        assert!(!lease.may_pass(Moment::from_ms(1_001)));
+    }
+}
