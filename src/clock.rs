@@ -3,13 +3,15 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::core::moment::Moment;
+use crate::sync;
 
 /// The moment it is.
 ///
 /// Where the system offers it, this clock goes on while the machine is suspended: a lease that lapsed on the server
 /// while a laptop or a virtual machine slept must be seen to have lapsed here too.
 pub fn now() -> Moment {
-    Moment::from_ms(u64::try_from(since_boot().as_millis()).unwrap_or(u64::MAX - 1))
+    sync::time_of_test()
+        .unwrap_or_else(|| Moment::from_ms(u64::try_from(since_boot().as_millis()).unwrap_or(u64::MAX - 1)))
 }
 
 /// Microseconds since 1970 by the wall clock. Only for tickets, which must rise over restarts; never for deadlines.

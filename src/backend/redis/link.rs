@@ -6,7 +6,6 @@
 //! server had not read yet can never run after what the new connection sends.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -39,7 +38,7 @@ pub async fn keep(shared: Arc<Shared>) {
             previous: None,
             unknown: true,
         };
-        shared.awake.store(false, Ordering::SeqCst);
+        shared.attention.end();
         let message = format!(
             "Redis at {}: the connection's task panicked",
             shared.settings.endpoint()
@@ -140,10 +139,10 @@ async fn establish(
 async fn until_may_end(shared: &Shared) {
     while !shared.may_end() {
         match shared.end_by() {
-            None => shared.wake.notified().await,
+            None => shared.attention.woken().await,
             Some(by) => {
                 tokio::select! {
-                    () = shared.wake.notified() => {}
+                    () = shared.attention.woken() => {}
                     () = sleep(by.since(clock::now())) => {}
                 }
             }

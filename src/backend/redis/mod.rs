@@ -6,8 +6,9 @@
 //!
 //! From the wire up: [`stream`] and [`handshake`] make a connection, [`resp`] speaks on it, [`scripts`] says what
 //! (with [`names`] and [`slot`]), [`inbox`] is what the server says unasked, [`conversation`] is one connection in use,
-//! [`link`] makes one after the other.
+//! [`link`] makes one after the other, and [`attention`] is how they learn that there is something to say.
 
+pub mod attention;
 pub mod conversation;
 pub mod handshake;
 pub mod inbox;
