@@ -30,6 +30,11 @@ function pairOf(client, port) {
   return pair;
 }
 
+/** From here on nothing passes: what was swallowed is missing, so that nothing behind it can make sense. */
+function silence(pair) {
+  for (const direction of DIRECTIONS) pair.silent[direction] = true;
+}
+
 /** Ends both connections of a pair as `how` says, the one that `direction` leads to after it got `last`. */
 function breakOff(pair, direction, last, how) {
   const [near, far] = direction === "requests" ? [pair.to.requests, pair.to.replies] : [pair.to.replies, pair.to.requests];
@@ -65,7 +70,7 @@ export async function startProxy(port) {
 
   /** Passes on what `direction` brought, up to the byte at which the connection is to break. */
   function carry(pair, direction, bytes) {
-    if (muted || pair.silent[direction]) return;
+    if (pair.silent[direction]) return;
     const due = breaks[direction];
     if (due === undefined || bytes.length < due.left) {
       if (due !== undefined) due.left -= bytes.length;
@@ -109,6 +114,7 @@ export async function startProxy(port) {
   const server = net.createServer((client) => {
     if (refusing) return void client.destroy();
     const pair = pairOf(client, port);
+    if (muted) silence(pair);
     pairs.add(pair);
     client.on("data", (bytes) => onRequest(pair, bytes));
     pair.to.requests.on("data", (bytes) => onReply(pair, bytes));
@@ -161,9 +167,10 @@ export async function startProxy(port) {
     refuse() {
       refusing = true;
     },
-    /** Connections are accepted and stay open, and nothing passes either way, until `accept()`. */
+    /** Connections stay open and are accepted, and nothing passes on them, nor on those that are made until `accept()`. */
     mute() {
       muted = true;
+      pairs.forEach(silence);
     },
     accept() {
       refusing = false;
