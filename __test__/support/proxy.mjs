@@ -59,6 +59,7 @@ export async function startProxy(port) {
   let refusing = false;
   let muted = false;
   let answering;
+  let leadsTo = port;
   let lost = 0;
 
   function send(pair, direction, bytes) {
@@ -113,7 +114,7 @@ export async function startProxy(port) {
 
   const server = net.createServer((client) => {
     if (refusing) return void client.destroy();
-    const pair = pairOf(client, port);
+    const pair = pairOf(client, leadsTo);
     if (muted) silence(pair);
     pairs.add(pair);
     client.on("data", (bytes) => onRequest(pair, bytes));
@@ -197,6 +198,10 @@ export async function startProxy(port) {
         pair.held[direction] = undefined;
         for (const bytes of held) send(pair, direction, bytes);
       }
+    },
+    /** From here on new connections lead to another server. */
+    leadTo(otherPort) {
+      leadsTo = otherPort;
     },
     /** Cuts every client's connection. What is held back of its requests can still be delivered. */
     cut() {

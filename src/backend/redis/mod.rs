@@ -18,6 +18,8 @@ pub mod member;
 pub mod names;
 pub mod replies;
 pub mod resp;
+#[cfg(test)]
+mod scene;
 pub mod scripts;
 pub mod server_error;
 pub mod settings;
