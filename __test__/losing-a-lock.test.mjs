@@ -11,7 +11,7 @@ import { settles, until } from "./support/waiting.mjs";
 
 const LEASE_S = 1.5;
 
-let server, replica, admin, promoted, proxy;
+let server, replica, admin, promoted, proxy, locks;
 before(async () => {
   server = await redisServer();
   admin = server.connect();
@@ -19,7 +19,10 @@ before(async () => {
   promoted = replica.connect();
   await until(async () => (await promoted.info("replication")).includes("master_link_status:up"), "the replica follows");
 });
-afterEach(() => proxy.stop());
+afterEach(async () => {
+  await locks.close();
+  await proxy.stop();
+});
 after(() => Promise.all([server.stop(), replica.stop()]));
 
 /** What happens to the lock, and what stands in its place afterwards, on the server that is then asked. */
@@ -41,12 +44,11 @@ const WAYS = {
 };
 
 for (const [title, { act, prepare, stands = null, on = () => admin }] of Object.entries(WAYS)) {
-  test(`${title}: the job is told which key, and why, and its result does not count`, async (t) => {
+  test(`${title}: the job is told which key, and why, and its result does not count`, async () => {
     await prepare?.();
     proxy = await startProxy(server.port);
     const namespace = freshNamespace();
-    const locks = new Locks({ redisUrl: proxy.url, namespace });
-    t.after(() => locks.close());
+    locks = new Locks({ redisUrl: proxy.url, namespace });
     const lock = `${namespace}k`;
     const held = await holding(locks, "k", { expire: LEASE_S });
     await act(lock, held.lock.ownerId);
