@@ -21,7 +21,7 @@ const SHORT_S = 0.06;
 /** A silent server is given up after this long. */
 const COMMAND_TIMEOUT_MS = 300;
 /** Renewed after a third of it; what is left must do for another connection on a slow machine. */
-const RENEWED_LEASE_MS = 1_500;
+const RENEWED_LEASE_MS = 3_000;
 /** How long anybody waits for an answer here, at the most. */
 const ANSWER_WITHIN_MS = 15_000;
 
