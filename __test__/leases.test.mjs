@@ -1,9 +1,11 @@
 /** Leases on Redis: renewed whatever the event loop does, never pretended, told of at the deadline when they cannot be kept. */
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { freshNamespace } from "./support/backends.mjs";
 import { startScript, stopScripts } from "./support/children.mjs";
 import { lockError } from "./support/errors.mjs";
+import { connectionOf } from "./support/fleet.mjs";
 import { holding } from "./support/held.mjs";
 import { Locks } from "./support/product.mjs";
 import { startProxy } from "./support/proxy.mjs";
@@ -74,6 +76,30 @@ test("maxStall: a process that hangs for ever stops renewing, and its lock comes
   await settles(locks.execute("k", () => "taken over", { timeout: 60 }), "the lock of the hung process comes free");
   assert.ok(!child.lines.some((line) => line.startsWith("leaves")), "it was freed only when the job had ended");
   assert.equal(await child.line("outcome"), "LOCK_LOST");
+  await child.ends();
+});
+
+test("maxStall: nor does such a process renew when its connection is made anew, again and again", async () => {
+  const { locks, namespace } = open();
+  const options = { redisUrl: server.url, namespace, maxStall: 1, redisOptions: { connectionName: "stuck" } };
+  const child = startScript(BUSY_JOB, { input: { options, busyMs: 8_000, expire: 1.5 } });
+  await child.line("inside");
+  const next = watch(locks.execute("k", () => "taken over", { timeout: 60 }));
+  let connections = 0;
+  await until(
+    async () => {
+      const id = (await connectionOf(admin, "stuck"))?.id;
+      if (id !== undefined) connections += await admin.client("KILL", "ID", id);
+      await sleep(100);
+      return next.state !== "pending";
+    },
+    "the lock of the hung process comes free",
+    30_000,
+  );
+  assert.equal(await next.promise, "taken over");
+  assert.ok(connections > 5, `${connections} connections`);
+  assert.ok(!child.lines.some((line) => line.startsWith("leaves")), "it was freed only when the job had ended");
+  assert.equal(await child.line("outcome", 30_000), "LOCK_LOST");
   await child.ends();
 });
 

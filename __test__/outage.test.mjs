@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 import { freshNamespace } from "./support/backends.mjs";
 import { lockError } from "./support/errors.mjs";
+import { queued } from "./support/fleet.mjs";
 import { holding } from "./support/held.mjs";
 import { Locks } from "./support/product.mjs";
 import { allKeys, nothingLeft, redisServer } from "./support/redis.mjs";
@@ -241,6 +242,21 @@ describe("Redis refuses", () => {
     await until(() => held.signal.aborted, "the job is told");
     await assert.rejects(held.end("must not count"), lockError("LOCK_LOST"));
     assert.deepEqual(await admin.lrange(`${namespace}k`, 0, -1), ["theirs"]);
+  });
+
+  test("another type appears under a key that somebody waits for: it is told which key, and leaves every queue", async () => {
+    const namespace = freshNamespace();
+    const [holder, waiter] = [open(server, { namespace }), open(server, { namespace })];
+    const held = await holding(holder, "k", { expire: 1.5 });
+    const waiting = waiter.execute(["j", "k"], () => assert.fail("ran"), { timeout: 60 });
+    const told = settles(assert.rejects(waiting, lockError("REDIS_ERROR", /k/)), "the one that waits");
+    await queued(admin, `${namespace}k`, 1);
+    await admin.multi().del(`${namespace}k`).rpush(`${namespace}k`, "theirs").exec();
+    await told;
+    await assert.rejects(held.end(), lockError("LOCK_LOST"));
+    assert.equal(await waiter.execute("j", () => "free", { timeout: 5 }), "free");
+    assert.deepEqual(await admin.lrange(`${namespace}k`, 0, -1), ["theirs"]);
+    await nothingLeft(admin, namespace);
   });
 
   test("READONLY: callers are answered with it, and the service returns", async () => {

@@ -16,6 +16,8 @@ import { countJavaScript, countRust, sumCounts } from "./test-counts.mjs";
 
 /** A test file that takes longer hangs; node's runner applies this to a whole file. */
 const FILE_TIMEOUT_MS = 6 * 60_000;
+/** The tests that are given the threads' steps and the time need a build of their own. */
+const INTERLEAVINGS = ["--no-default-features", "--features", "redis,interleavings", "--test", "interleavings"];
 /** Test files at a time. Each has servers and processes of its own, and some of them measure time. */
 const FILES_AT_ONCE = 2;
 
@@ -50,6 +52,7 @@ function rustSuites(filters) {
   return [
     { name: "Rust, all features", command: cargoTest(), count: countRust },
     { name: "Rust, core and memory", command: cargoTest("--no-default-features"), count: countRust },
+    { name: "Rust, interleavings", command: cargoTest(...INTERLEAVINGS), count: countRust },
   ];
 }
 

@@ -4,6 +4,7 @@
 //! - [`core`]: the lock logic. Pure: no I/O, no clock, no async, no napi.
 //! - [`backend`]: the logic put to work. `memory` behind a mutex; `redis` behind a connection.
 //! - [`clock`] and [`scheduler`]: the time, and the one thread that acts on it.
+//! - [`sync`]: the locks and atomics by which the threads meet, which tests can take over.
 //! - `node`: the Node.js addon. The only code that names napi.
 
 pub mod backend;
@@ -14,3 +15,4 @@ mod faults;
 #[cfg(feature = "node")]
 mod node;
 pub mod scheduler;
+pub mod sync;

@@ -6,14 +6,13 @@
 //!
 //! Nothing here keeps a registrant alive: what has been dropped is forgotten at the next round.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
-
 use crate::clock;
 use crate::core::moment::Moment;
+use crate::sync::{AtomicU64, Condvar, Mutex};
 
 /// The longest sleep while anything is scheduled. The thread's timer stands still while the machine is suspended
 /// and [`clock::now`] does not, so a deadline that passed during the sleep is seen this much later at the most.
@@ -26,9 +25,9 @@ pub trait Timed: Send + Sync {
 }
 
 /// The handle by which a [`Timed`] says when it wants its next tick.
-#[derive(Debug)]
 pub struct Alarm {
     at_ms: Arc<AtomicU64>,
+    scheduler: Arc<Scheduler>,
 }
 
 impl Alarm {
@@ -37,7 +36,7 @@ impl Alarm {
         if deadline < Moment::from_ms(self.at_ms.load(Ordering::Relaxed)) {
             let before = self.at_ms.fetch_min(deadline.as_ms(), Ordering::AcqRel);
             if deadline.as_ms() < before {
-                Scheduler::of_process().wake_before(deadline);
+                self.scheduler.wake_before(deadline);
             }
         }
     }
@@ -64,10 +63,10 @@ pub struct Scheduler {
 
 impl Scheduler {
     /// The scheduler of this process; its thread starts with the first use and ends with the process.
-    fn of_process() -> &'static Scheduler {
-        static SCHEDULER: OnceLock<Scheduler> = OnceLock::new();
+    pub fn of_process() -> &'static Arc<Scheduler> {
+        static SCHEDULER: OnceLock<Arc<Scheduler>> = OnceLock::new();
         static THREAD: OnceLock<()> = OnceLock::new();
-        let scheduler = SCHEDULER.get_or_init(Scheduler::default);
+        let scheduler = SCHEDULER.get_or_init(Arc::default);
         THREAD.get_or_init(|| {
             let spawned = std::thread::Builder::new()
                 .name("locking-clock".into())
@@ -82,16 +81,18 @@ impl Scheduler {
     }
 
     /// Registers `timed` for as long as it lives.
-    pub fn register(timed: Weak<dyn Timed>) -> Alarm {
+    pub fn register(self: &Arc<Self>, timed: Weak<dyn Timed>) -> Alarm {
         let at_ms = Arc::new(AtomicU64::new(Moment::NEVER.as_ms()));
-        let scheduler = Self::of_process();
-        let mut state = scheduler.state.lock();
+        let mut state = self.state.lock();
         state.entries.retain(|entry| entry.timed.strong_count() > 0);
         state.entries.push(Entry {
             at_ms: Arc::clone(&at_ms),
             timed,
         });
-        Alarm { at_ms }
+        Alarm {
+            at_ms,
+            scheduler: Arc::clone(self),
+        }
     }
 
     fn wake_before(&self, deadline: Moment) {
@@ -103,15 +104,20 @@ impl Scheduler {
 
     fn run(&self) {
         loop {
-            let now = clock::now();
-            for (at_ms, timed) in self.take_due(now) {
-                // A panic in one registrant must not stop the deadlines of all others.
-                let tick = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| timed.tick(now)));
-                let next = tick.unwrap_or_else(|_| now.after(SLEEP_MAX));
-                at_ms.fetch_min(next.as_ms(), Ordering::AcqRel);
-            }
-            self.sleep();
+            self.round();
         }
+    }
+
+    /// Ticks who is due, and sleeps until somebody may be: what the thread does over and over.
+    pub fn round(&self) {
+        let now = clock::now();
+        for (at_ms, timed) in self.take_due(now) {
+            // A panic in one registrant must not stop the deadlines of all others.
+            let tick = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| timed.tick(now)));
+            let next = tick.unwrap_or_else(|_| now.after(SLEEP_MAX));
+            at_ms.fetch_min(next.as_ms(), Ordering::AcqRel);
+        }
+        self.sleep();
     }
 
     /// The registrants that are due, their alarms cleared: an alarm set from here on is a new one.

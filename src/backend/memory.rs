@@ -8,8 +8,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock, Weak};
 
-use parking_lot::Mutex;
-
+use super::mailbox::Resident;
 use super::{Completion, Failure, Lock, Outcome, Sink, Wait, job_of_owner_id, job_owner_id, next_ticket};
 use crate::clock;
 use crate::core::error::RequestError;
@@ -21,6 +20,7 @@ use crate::core::table::{
 };
 use crate::core::ticket::Ticket;
 use crate::scheduler::{Alarm, Scheduler, Timed};
+use crate::sync::Mutex;
 
 /// The table of one namespace and whoever uses it.
 pub struct Space {
@@ -81,6 +81,11 @@ impl Space {
 
     /// A space of its own.
     pub fn new(ownerless: Ownerless, limits: Limits) -> Arc<Space> {
+        Space::timed_by(Scheduler::of_process(), ownerless, limits)
+    }
+
+    /// The same with another scheduler than the process's.
+    pub fn timed_by(scheduler: &Arc<Scheduler>, ownerless: Ownerless, limits: Limits) -> Arc<Space> {
         let table = Table::new(ownerless, limits);
         let state = State {
             table,
@@ -94,7 +99,7 @@ impl Space {
             alarm: OnceLock::new(),
         });
         let timed: Weak<dyn Timed> = Arc::downgrade(&(Arc::clone(&space) as Arc<dyn Timed>));
-        space.alarm.get_or_init(|| Scheduler::register(timed));
+        space.alarm.get_or_init(|| scheduler.register(timed));
         space
     }
 
@@ -302,6 +307,16 @@ impl Member {
     fn give_back(&self, change: impl FnOnce(&mut Table, Moment, &mut Vec<Effect>) -> bool) -> GivenBack {
         let (held, news) = self.space.turn(Some(self.client), change);
         GivenBack { held, news }
+    }
+}
+
+impl Resident for Member {
+    fn leave(&self) {
+        Member::leave(self);
+    }
+
+    fn take_back(&self, unseen: &[Completion]) {
+        Member::take_back(self, unseen);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Where locks live, and how their news reaches whoever asked.
 
+pub mod mailbox;
 pub mod memory;
 #[cfg(feature = "redis")]
 pub mod redis;

@@ -4,6 +4,8 @@
 //! changes its state and answers with a verdict or with effects that somebody else carries out. That is what lets
 //! the same code run behind a mutex in one process, in front of Redis, under proptest and in a model checker.
 
+#![forbid(unsafe_code)]
+
 pub mod backoff;
 pub mod error;
 pub mod fleet;

@@ -8,10 +8,11 @@ use napi_derive::napi;
 
 use super::calls::{self, Calls};
 use super::error::{Result, guard, internal, invalid_option};
-use super::mailbox::{Inbox, Mailbox, Resident, number_of};
+use super::mailbox::{Inbox, Mailbox, number_of};
 use super::options::{CommonOptions, NativeOptions, span};
+use crate::backend::mailbox::Resident;
 use crate::backend::memory::{self, Space};
-use crate::backend::{Completion, Outcome, Sink, job_owner_prefix};
+use crate::backend::{Outcome, Sink, job_owner_prefix};
 use crate::core::key::KeySet;
 use crate::core::table::Ownerless;
 use crate::core::ticket::Ticket;
@@ -239,27 +240,6 @@ impl Drop for Locks {
             #[cfg(feature = "redis")]
             Backend::Redis(member) => member.leave(),
         }
-    }
-}
-
-impl Resident for memory::Member {
-    fn leave(&self) {
-        memory::Member::leave(self);
-    }
-
-    fn take_back(&self, unseen: &[Completion]) {
-        memory::Member::take_back(self, unseen);
-    }
-}
-
-#[cfg(feature = "redis")]
-impl Resident for redis::Member {
-    fn leave(&self) {
-        self.leave_queues();
-    }
-
-    fn take_back(&self, unseen: &[Completion]) {
-        redis::Member::take_back(self, unseen);
     }
 }
 

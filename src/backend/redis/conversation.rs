@@ -5,7 +5,6 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -112,7 +111,7 @@ impl Conversation {
     pub async fn run(mut self) -> Broken {
         let why = self.talk().await;
         let was_useful = self.was_answered && !self.is_left;
-        self.shared.awake.store(false, Ordering::SeqCst);
+        self.shared.attention.end();
         // What arrived together with the end still counts.
         self.hand_over();
         Broken {
@@ -130,8 +129,7 @@ impl Conversation {
         }
         self.hand_over();
         loop {
-            self.shared.awake.store(true, Ordering::SeqCst);
-            if self.shared.work.swap(false, Ordering::SeqCst) {
+            if self.shared.attention.look() {
                 spin.found();
                 if let Some(failure) = self.overdue() {
                     return failure;
@@ -174,11 +172,9 @@ impl Conversation {
             .unwrap_or(Moment::NEVER)
             .min(shared.end_by().unwrap_or(Moment::NEVER));
         let mut timer = pin!(sleep(wake_at.since(clock::now()).min(IDLE)));
-        let mut notified = pin!(shared.wake.notified());
-        // From here on callers notify. What they left before is seen by the check after this.
-        shared.awake.store(false, Ordering::SeqCst);
+        let mut called = pin!(shared.attention.called());
         let result = poll_fn(|cx| {
-            if shared.work.load(Ordering::SeqCst) || notified.as_mut().poll(cx).is_ready() {
+            if called.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Ok(false));
             }
             match self.poll_io(cx) {

@@ -7,50 +7,16 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use super::*;
-use crate::backend::Sink;
-use crate::backend::redis::names::Names;
-use crate::backend::redis::scripts::Scripts;
-use crate::backend::redis::settings::{RedisOverrides, RedisSettings};
-use crate::core::fleet::{Command, Config};
-use crate::core::outcome::Completion;
-use crate::core::table::Limits;
+use crate::backend::redis::scene;
+use crate::core::fleet::Command;
 use crate::core::ticket::Ticket;
-
-/// Hears nothing.
-struct Nobody;
-
-impl Sink for Nobody {
-    fn push(&self, _: Completion) -> bool {
-        false
-    }
-    fn wake(&self) {}
-    fn probe(&self, _: Moment) {}
-    fn stalled(&self, _: Moment) -> Duration {
-        Duration::ZERO
-    }
-}
 
 /// A conversation, and the other end of its connection.
 async fn conversation(has_inbox: bool) -> (Conversation, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (ours, theirs) = tokio::join!(TcpStream::connect(address), listener.accept());
-    let settings = RedisSettings::resolve(Some("redis://h"), RedisOverrides::default()).unwrap();
-    let config = Config {
-        endpoint: settings.endpoint(),
-        backoff: crate::core::backoff::Backoff {
-            first: Duration::from_millis(20),
-            longest: Duration::from_secs(1),
-            factor: 2.0,
-        },
-        command_timeout: settings.command_timeout,
-        max_stall: Duration::from_secs(60),
-        local_handoffs: 16,
-        ownerless_open: false,
-        limits: Limits::default(),
-    };
-    let scripts = Scripts::new(Names::new("medusa_lock:").unwrap(), false);
-    let shared = Arc::new(Shared::new(settings, scripts, config, Arc::new(Nobody)));
+    let shared = scene::shared(Arc::default());
     let stream = Stream::Tcp(ours.unwrap());
     (
         Conversation::new(shared, stream, Parser::new(), has_inbox),

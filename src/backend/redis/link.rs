@@ -5,8 +5,8 @@
 //! old one closed by the server before anything else is said (see [`super::handshake`]), so that commands that the
 //! server had not read yet can never run after what the new connection sends.
 
+use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -29,17 +29,22 @@ const RECONNECT: Backoff = Backoff {
 
 /// Runs until the member closes. A panic ends the connection and not the member.
 pub async fn keep(shared: Arc<Shared>) {
+    let connect = |left| connections(Arc::clone(&shared), left);
+    keep_running(&shared, connect).await;
+}
+
+async fn keep_running<T>(shared: &Shared, mut connections: impl FnMut(Left) -> T)
+where
+    T: Future<Output = ()> + Send + 'static,
+{
     let mut left = Left::default();
-    while tokio::spawn(connections(Arc::clone(&shared), left))
-        .await
-        .is_err()
-    {
+    while tokio::spawn(connections(left)).await.is_err() {
         // What it had sent may still run.
         left = Left {
             previous: None,
             unknown: true,
         };
-        shared.awake.store(false, Ordering::SeqCst);
+        shared.attention.end();
         let message = format!(
             "Redis at {}: the connection's task panicked",
             shared.settings.endpoint()
@@ -140,10 +145,10 @@ async fn establish(
 async fn until_may_end(shared: &Shared) {
     while !shared.may_end() {
         match shared.end_by() {
-            None => shared.wake.notified().await,
+            None => shared.attention.woken().await,
             Some(by) => {
                 tokio::select! {
-                    () = shared.wake.notified() => {}
+                    () = shared.attention.woken() => {}
                     () = sleep(by.since(clock::now())) => {}
                 }
             }
@@ -162,3 +167,7 @@ fn failure(error: &ConnectError) -> Failure {
         key: None,
     }
 }
+
+#[cfg(test)]
+#[path = "link_tests.rs"]
+mod tests;

@@ -9,13 +9,14 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
-use tokio::sync::Notify;
 
+use super::attention::Attention;
 use super::io_thread;
 use super::link;
 use super::names;
 use super::scripts::Scripts;
 use super::settings::RedisSettings;
+use crate::backend::mailbox::Resident;
 use crate::backend::{Sink, job_of_owner_id, next_ticket};
 use crate::clock;
 use crate::core::error::RequestError;
@@ -45,12 +46,8 @@ pub struct Shared {
     fleet: Mutex<Fleet>,
     sink: Arc<dyn Sink>,
     alarm: OnceLock<Alarm>,
-    /// Wakes the I/O task when it sleeps.
-    pub(super) wake: Notify,
-    /// The I/O task looks by itself and need not be woken.
-    pub(super) awake: AtomicBool,
-    /// There is something to send, or something else to look at.
-    pub(super) work: AtomicBool,
+    /// By which the I/O task learns that there is something to send, or something else to look at.
+    pub(super) attention: Attention,
     /// No more requests; the task ends as soon as all is settled.
     closing: Mutex<Closing>,
     /// Notified when the task has ended.
@@ -71,7 +68,9 @@ impl Member {
     pub fn new(settings: RedisSettings, scripts: Scripts, config: Config, sink: Arc<dyn Sink>) -> Self {
         let shared = Arc::new(Shared::new(settings, scripts, config, sink));
         let timed: Weak<dyn Timed> = Arc::downgrade(&(Arc::clone(&shared) as Arc<dyn Timed>));
-        shared.alarm.get_or_init(|| Scheduler::register(timed));
+        shared
+            .alarm
+            .get_or_init(|| Scheduler::of_process().register(timed));
         Member {
             shared,
             started: AtomicBool::new(false),
@@ -253,7 +252,7 @@ impl Member {
             let by = clock::now().after(CLOSE_MAX);
             closing.by = Some(closing.by.map_or(by, |before| before.min(by)));
             drop(closing);
-            self.shared.wake_io();
+            self.shared.attention.call();
         } else {
             closing.ended = true;
             drop(closing);
@@ -264,6 +263,16 @@ impl Member {
                 });
             }
         }
+    }
+}
+
+impl Resident for Member {
+    fn leave(&self) {
+        self.leave_queues();
+    }
+
+    fn take_back(&self, unseen: &[Completion]) {
+        Member::take_back(self, unseen);
     }
 }
 
@@ -288,9 +297,7 @@ impl Shared {
             fleet: Mutex::new(Fleet::new(config)),
             sink,
             alarm: OnceLock::new(),
-            wake: Notify::new(),
-            awake: AtomicBool::new(false),
-            work: AtomicBool::new(false),
+            attention: Attention::default(),
             closing: Mutex::default(),
             ended: Condvar::new(),
         }
@@ -315,7 +322,7 @@ impl Shared {
             alarm.set(deadline);
         }
         if has_outbox {
-            self.wake_io();
+            self.attention.call();
         }
         result
     }
@@ -323,14 +330,6 @@ impl Shared {
     /// What is to be sent, in order; the time of sending is now.
     pub(super) fn take_outbox(&self, out: &mut Vec<Sent>) {
         self.fleet.lock().take_outbox(clock::now(), out);
-    }
-
-    /// Makes the I/O task look. Costs a system call only when the task sleeps.
-    fn wake_io(&self) {
-        self.work.store(true, Ordering::SeqCst);
-        if !self.awake.load(Ordering::SeqCst) {
-            self.wake.notify_one();
-        }
     }
 
     /// Whether the I/O task has nothing left to do: the member closes, and all is given back or has taken too long.

@@ -5,9 +5,11 @@
 //! pipeline and applies the answers in one go.
 //!
 //! From the wire up: [`stream`] and [`handshake`] make a connection, [`resp`] speaks on it, [`scripts`] says what
-//! ([`batch`] what goes together, [`names`] and [`slot`] what things are called), [`inbox`] is what the server says unasked, [`conversation`] is one connection in use,
-//! [`link`] makes one after the other.
+//! ([`batch`] what goes together, [`names`] and [`slot`] what things are called), [`inbox`] is what the server says
+//! unasked, [`conversation`] is one connection in use, [`link`] makes one after the other, and [`attention`] is how they
+//! learn that there is something to say.
 
+pub mod attention;
 pub mod batch;
 pub mod conversation;
 pub mod handshake;
@@ -18,6 +20,8 @@ pub mod member;
 pub mod names;
 pub mod replies;
 pub mod resp;
+#[cfg(test)]
+mod scene;
 pub mod scripts;
 pub mod server_error;
 pub mod settings;

@@ -60,3 +60,76 @@ impl Fleet {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::backoff::Backoff;
+    use crate::core::fleet::{Answer, Config, Wish};
+    use crate::core::key::KeySet;
+    use crate::core::outcome::Completion;
+    use crate::core::table::{Claim, Limits, Patience};
+
+    fn at(ms: u64) -> Moment {
+        Moment::from_ms(ms)
+    }
+
+    fn fleet() -> Fleet {
+        Fleet::new(Config {
+            endpoint: "r".to_owned(),
+            backoff: Backoff {
+                first: Duration::from_millis(20),
+                longest: Duration::from_secs(1),
+                factor: 2.0,
+            },
+            command_timeout: Duration::from_secs(5),
+            max_stall: Duration::from_secs(300),
+            local_handoffs: 16,
+            ownerless_open: false,
+            limits: Limits::default(),
+        })
+    }
+
+    fn told(fleet: &mut Fleet) -> Vec<(u64, Outcome)> {
+        let news = fleet.take_news();
+        news.map(|Completion { ticket, outcome }| (ticket.number(), outcome))
+            .collect()
+    }
+
+    /// The clock's thread has not got round to telling the second that its time is up, and the first job ends.
+    #[test]
+    fn a_lease_does_not_pass_to_one_whose_patience_has_ended() {
+        let mut fleet = fleet();
+        for (number, patience) in [
+            (1, Patience::Forever),
+            (2, Patience::Until(at(100))),
+            (3, Patience::Forever),
+        ] {
+            let wish = Wish {
+                keys: KeySet::new(["k"]).unwrap(),
+                claim: Claim::Job,
+                lease: Duration::from_secs(15),
+                patience,
+            };
+            fleet.request(at(1), Ticket::new(number), wish).unwrap();
+        }
+        fleet.link_up(at(80), true, true);
+        let mut sent = Vec::new();
+        fleet.take_outbox(at(80), &mut sent);
+        let ask = sent.pop().unwrap();
+        fleet.answered(at(80), ask, Answer::Granted(50));
+        assert_eq!(told(&mut fleet), [(1, Outcome::Granted(50))]);
+
+        fleet.finish(at(110), Ticket::new(1));
+        fleet.tick(at(110), Duration::ZERO);
+        assert_eq!(
+            told(&mut fleet),
+            [
+                (2, Outcome::TimedOut("k".into())),
+                (1, Outcome::Finished(true)),
+                (3, Outcome::Granted(51)),
+            ]
+        );
+        assert!(!fleet.has_outbox(), "the server is not asked for any of this");
+    }
+}
