@@ -234,6 +234,15 @@ impl RedisOverrides {
                 return Err(SettingsError::new(format!("{source}.{name}"), problem));
             }
         }
+        // A URL in the wrong place: messages that name the server would show its password.
+        if self.host.as_deref().is_some_and(|host| host.contains(['@', '/'])) {
+            let problem = "must be a host's name or address, without @ and /";
+            return Err(SettingsError::new(format!("{source}.host"), problem));
+        }
+        if self.path.as_deref().is_some_and(|path| path.contains("://")) {
+            let problem = "must be the path of a unix socket, and no URL";
+            return Err(SettingsError::new(format!("{source}.path"), problem));
+        }
         match self.family {
             None | Some(0 | 4 | 6) => Ok(()),
             Some(other) => Err(SettingsError::new(
