@@ -217,6 +217,11 @@ impl RedisSettings {
     pub fn endpoint(&self) -> String {
         self.address.to_string()
     }
+
+    /// Whether whoever answers is taken for the server: TLS that looks at no certificate.
+    pub fn trusts_any_server(&self) -> bool {
+        self.tls.as_ref().is_some_and(TlsSettings::trusts_any)
+    }
 }
 
 impl RedisOverrides {
