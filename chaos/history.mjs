@@ -52,6 +52,7 @@ function noteCall(calls, { e, t, id, process, ...rest }) {
   else if (e === "abort") call.abort ??= t;
   else if (e === "out") call.out = t;
   else if (e === "ans") Object.assign(call, { ans: t, ...rest });
+  else if (e === "token") call.token = rest.token;
   else if (e === "write") call.tried = true;
   else if (e === "wrote") call.writes += 1;
   else if (e === "stale") call.stale += 1;

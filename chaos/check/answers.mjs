@@ -11,13 +11,14 @@ export function checkAnswers(history, knows, { commandTimeout }) {
   const violations = [];
   const counts = { answered: 0, "of killed processes": 0 };
   for (const call of history.calls) {
-    if (call.ans === undefined) {
-      if (history.processes[call.process].killedAt !== undefined) counts["of killed processes"] += 1;
-      else violations.push(violation(call, `${call.op} was never answered`));
+    const { killedAt } = history.processes[call.process];
+    if (call.ans === undefined && killedAt === undefined) {
+      violations.push(violation(call, `${call.op} was never answered`));
       continue;
     }
-    counts.answered += 1;
-    for (const { from, to, limit, what } of waits(call, commandTimeout)) {
+    counts[call.ans === undefined ? "of killed processes" : "answered"] += 1;
+    // Who was killed must not have been overdue.
+    for (const { from, to, limit, what } of waits({ ...call, ans: call.ans ?? killedAt }, commandTimeout)) {
       const took = to - from - covered(knows.halted(call), from, to);
       if (took > limit + MARGIN_MS) violations.push(violation(call, `${what} took ${Math.round(took)} ms, and may take ${limit}`));
     }
