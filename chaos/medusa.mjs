@@ -31,12 +31,13 @@ export function lookingOn(setup) {
 }
 
 /** Resolves with the Locking Module's service. */
-export async function lockingModule(setup) {
+export const lockingModule = (setup) => moduleWith(setup.provider, optionsOf(setup));
+
+/** The same, with a provider that has these options. */
+export async function moduleWith(provider, options) {
   const { MedusaModule } = require("@medusajs/framework/modules-sdk");
   const { Modules } = require("@medusajs/framework/utils");
-  const { provider } = setup;
   const { resolve } = PROVIDERS[provider]();
-  const options = optionsOf(setup);
   const modules = await MedusaModule.bootstrap({
     moduleKey: Modules.LOCKING,
     defaultPath: "@medusajs/locking",
