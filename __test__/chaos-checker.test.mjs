@@ -251,6 +251,14 @@ describe("answers", () => {
     assert.equal(verdict([job("a", 7000, 7100, { ask: 1000 })], { b: { stops: [[2000, 3000]] } }).answers, 1);
   });
 
+  test("that do not fit what became of the job", () => {
+    assert.equal(verdict([job("a", 1000, 1100, { starts: 1 })]).answers, 0);
+    assert.equal(verdict([job("a", 1000, 1100, { starts: 2 })]).answers, 1);
+    assert.equal(verdict([job("a", undefined, undefined, { ask: 1000, ans: 1100 })]).answers, 1, "it succeeded and did not run");
+    assert.equal(verdict([job("a", 1000, 1100, { starts: 1, ok: false, code: "LOCK_TIMEOUT" })]).answers, 1);
+    assert.equal(verdict([lost("a", 1000, 1050, 1300, { ans: 1100 })], { losses: [{ from: 1010, to: 1011 }] }).answers, 1);
+  });
+
   test("none before its process was killed, long after it was due", () => {
     const unanswered = job("a", undefined, undefined, { ask: 1000, ans: undefined });
     assert.equal(verdict([unanswered], { a: { killedAt: 6000 } }).answers, 0);

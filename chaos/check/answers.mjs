@@ -1,5 +1,5 @@
-// Property: every caller got an answer, within the time that it was ready to wait and a margin. Time during which its
-// process could not run does not count.
+// Property: every caller got an answer, within the time that it was ready to wait and a margin, and one that fits what
+// became of its job. Time during which its process could not run does not count.
 
 import { covered } from "./spans.mjs";
 
@@ -11,6 +11,8 @@ export function checkAnswers(history, knows, { commandTimeout }) {
   const violations = [];
   const counts = { answered: 0, "of killed processes": 0 };
   for (const call of history.calls) {
+    const untrue = contradiction(call);
+    if (untrue) violations.push(violation(call, untrue));
     const { killedAt } = history.processes[call.process];
     if (call.ans === undefined && killedAt === undefined) {
       violations.push(violation(call, `${call.op} was never answered`));
@@ -24,6 +26,16 @@ export function checkAnswers(history, knows, { commandTimeout }) {
     }
   }
   return { violations, counts };
+}
+
+/** What an execute's answer says of its job that is not so, or undefined. */
+function contradiction({ op, ok, code, starts = 0, out, ans }) {
+  if (op !== "execute") return undefined;
+  if (starts > 1) return `the job ran ${starts} times`;
+  if (ans === undefined) return undefined;
+  if (ok && out === undefined) return "it succeeded, and its job had not ended";
+  if (starts > 0 && /^(LOCK_TIMEOUT|LOCK_HELD|Timed-out|Failed to acquire)/.test(code)) return `its job ran, and it was refused: ${code}`;
+  return out > ans ? "its job went on behind its answer" : undefined;
 }
 
 /** The times that the call waited, with their limits. */
