@@ -39,7 +39,7 @@ export function table(runs) {
   return [
     row("", (provider) => NAMES[provider]),
     row("---", () => "---"),
-    row("runs", (provider) => runs[provider].map(({ seconds, seed }) => `${seconds} s (seed ${seed})`).join(", ")),
+    row("runs", (provider) => runsOf(runs[provider])),
     ...kinds.map((kind) => row(`fault: \`${kind}\``, (provider) => sum(provider, ({ faults }) => faults[kind] ?? 0))),
     row("calls", (provider) => sum(provider, ({ calls }) => calls)),
     row("grants", (provider) => sum(provider, ({ grants }) => grants)),
@@ -47,10 +47,16 @@ export function table(runs) {
   ].join("\n");
 }
 
+function runsOf(runs) {
+  const lengths = [...new Set(runs.map(({ seconds }) => seconds))];
+  const seedsOf = (length) => runs.filter(({ seconds }) => seconds === length).map(({ seed }) => seed);
+  return lengths.map((length) => `${seedsOf(length).length} of ${length} s, seeds ${seedsOf(length).join(", ")}`).join("; ");
+}
+
 function verdictOf(property, runs) {
   const verdicts = runs.map(({ verdicts: all }) => all.find((verdict) => verdict.property === property));
   const violations = verdicts.reduce((total, verdict) => total + verdict.violations, 0);
-  if (violations > 0) return `**violated** ${violations} times`;
+  if (violations > 0) return `**violated** ${violations === 1 ? "once" : `${violations} times`}`;
   if (property === "tokens" && verdicts.every(({ counts }) => counts.tokens === 0)) return "has none";
   if (property === "handover" && verdicts.every(({ counts }) => counts["looked at"] === 0)) return "not judged: it polls";
   return "holds";
