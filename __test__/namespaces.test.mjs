@@ -139,14 +139,18 @@ describe("on a server", () => {
     while (!said.some(({ words }) => words[1] === "the end")) await new Promise(setImmediate);
     monitor.disconnect();
 
-    // The queues of a waiter are those of the locks that it asked for, in KEYS of its own. Of the names that a handover
-    // makes itself, there are only a lock's and its record's, from that of a queue.
+    // The queues of a waiter are those of the locks that it asked for, in KEYS of its own. Names that are made by a script
+    // are made of a queue's: its lock, the record of that, and the waiter of an attempt that asks.
     const known = new Set();
     let [declared, scripts, touched] = [new Set(), 0, 0];
     for (const { words: [command, ...args], isLua } of said) {
       if (/^eval(sha)?$/i.test(command)) {
         declared = new Set(args.slice(2, 2 + Number(args[1])));
-        for (const name of declared) known.add(name).add(name.replace(":queue:", ":lock:"));
+        const attempts = args.filter((arg) => arg.startsWith("execute:"));
+        for (const name of declared) {
+          known.add(name).add(name.replace(":queue:", ":lock:"));
+          for (const attempt of attempts) known.add(name.replace(/:queue:.*/, `:waiter:${attempt}`));
+        }
         scripts += 1;
       }
       if (!isLua) continue;
