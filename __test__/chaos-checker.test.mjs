@@ -237,6 +237,23 @@ describe("handover", () => {
   });
 });
 
+describe("handover behind a process that was killed", () => {
+  const killed = { a: { killedAt: 1500 } };
+  const unanswered = (rest) => job("a", undefined, undefined, { ans: undefined, ok: undefined, ...rest });
+
+  test("it holds until its lease ends, and no longer", () => {
+    const held = job("a", 1000, undefined, { ans: undefined, ok: undefined });
+    // Looked at again when what the kill disturbed is over.
+    assert.equal(verdict([held, job("b", 9000, 9010, { ask: 8200 })], killed).handover, 1);
+    assert.equal(verdict([held, job("b", 8300, 8310, { ask: 8200 })], killed).handover, 0);
+  });
+
+  test("what it waited for is nobody's business any more", () => {
+    const calls = [unanswered({ ask: 1400 }), job("b", 59_000, 59_100)];
+    assert.equal(verdict(calls, killed).handover, 0);
+  });
+});
+
 describe("answers", () => {
   test("none, and too late", () => {
     assert.equal(verdict([job("a", 1000, undefined, { ans: undefined })]).answers, 1);
