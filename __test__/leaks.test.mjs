@@ -91,7 +91,7 @@ onEachBackend("leaks", (backend) => {
   after(stopScripts);
 
   for (const kind of Object.keys(KINDS)) {
-    test(`${CALLS[backend.kind]} ${kind} calls`, async (t) => {
+    test(`${CALLS[backend.kind]} ${kind} calls, ${backend.kind}`, async (t) => {
       const options = backend.options();
       const wrong = "a list";
       const admin = backend.server?.connect();
