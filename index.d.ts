@@ -37,6 +37,8 @@ export declare class NativeLocks {
   get endpoint(): string | null
   /** The parameters of the URL that have no effect. */
   get ignoredParameters(): Array<string>
+  /** Whether whoever answers is taken for the Redis server: TLS that looks at no certificate. */
+  get trustsAnyServer(): boolean
   /**
    * The calls that are made for every lock, as plain functions: calling a method costs as much again as what these
    * do. Where one answers NaN, [`Locks::take_failure`] says what was wrong.

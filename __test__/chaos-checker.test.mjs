@@ -79,6 +79,21 @@ describe("exclusion", () => {
     assert.equal(verdict([job("a", 1000, 4500), job("b", 2200, 5000)], { a: { stops: [[1100, 3000]] } }).exclusion, 1);
   });
 
+  test("the same, told by nobody: its execute succeeded, and so knew nothing of it", () => {
+    const stopped = { a: { stops: [[1100, 3000]] } };
+    assert.equal(verdict([job("a", 1000, 3010), job("b", 2200, 5000)], stopped).exclusion, 1);
+    assert.equal(verdict([job("a", 1000, 3010, { ok: false, code: "LOCK_LOST" }), job("b", 2200, 5000)], stopped).exclusion, 0);
+  });
+
+  test("a stop, or a server that was away, while the older one still waited: its lease began later", () => {
+    const calls = [lost("a", 4000, 4350, 4400, { ask: 1000 }), job("b", 4300, 4340)];
+    assert.equal(verdict(calls, { a: { stops: [[1100, 3500]] } }).exclusion, 1);
+    assert.equal(verdict(calls, { outages: [[1100, 2500]] }).exclusion, 1);
+    // It may have been granted before the stop, and have heard of it behind it.
+    const woken = [lost("a", 3600, 3650, 3700, { ask: 1000 }), job("b", 3610, 3640)];
+    assert.equal(verdict(woken, { a: { stops: [[1100, 3500]] } }).exclusion, 0);
+  });
+
   test("a stop that was too short for the lease to lapse", () => {
     assert.equal(verdict([job("a", 1000, 2000), job("b", 1350, 1500)], { a: { stops: [[1300, 1400]] } }).exclusion, 1);
   });
@@ -150,6 +165,17 @@ describe("tokens", () => {
     assert.equal(verdict(calls).tokens, 1);
   });
 
+  test("of acquires count, from their answers on, and nothing excuses a late one: it still had its lock", () => {
+    const acquired = (ans, token, ask = ans - 5) => job("a", undefined, undefined, { op: "acquire", in: undefined, ask, ans, token });
+    const found = verdict([job("b", 900, 950, { token: 9 }), acquired(1000, 10), job("b", 1400, 1500, { token: 11 })]);
+    assert.equal(found.tokens, 0);
+    assert.equal(found["tokens counts"]["of acquires"], 1);
+    assert.equal(verdict([job("b", 900, 950, { token: 9 }), acquired(1000, 9)]).tokens, 1);
+    assert.equal(verdict([acquired(1000, 9), job("b", 1400, 1500, { token: 8 })]).tokens, 1);
+    const stopped = { a: { stops: [[1010, 3000]] } };
+    assert.equal(verdict([job("b", 2500, 2600, { token: 9 }), acquired(3005, 5, 1000)], stopped).tokens, 1);
+  });
+
   test("no fault excuses a token below that of a job that had begun before it was asked for", () => {
     const calls = [job("b", 900, 950, { token: 9 }), lost("a", 3005, 3006, 3010, { ask: 1000, token: 5 })];
     assert.equal(verdict(calls, { a: { stops: [[1010, 3000]] }, losses: [{ from: 960, to: 970 }] }).tokens, 1);
@@ -165,6 +191,17 @@ describe("losses", () => {
     assert.equal(verdict([lost("a", 1000, 1978, 2600)], { outages: [[1010, 3000]] }).losses, 0);
     assert.equal(verdict([lost("a", 1000, 1500, 1600)], { losses: [{ from: 1200, to: 1201 }] }).losses, 0);
     assert.equal(verdict([lost("a", 1000, 1500, 1600)], { outages: [[1400, 1410]], b: { stops: [[0, 9000]] } }).losses, 1);
+  });
+
+  test("a cause that was over before the lock was granted is none", () => {
+    assert.equal(verdict([lost("a", 4000, 4500, 4600, { ask: 1000 })], { losses: [{ from: 1200, to: 1201 }] }).losses, 1);
+    assert.equal(verdict([lost("a", 4000, 4500, 4600, { ask: 1000 })], { outages: [[1100, 2500]] }).losses, 1);
+  });
+
+  test("whoever was told that its lock is lost does not succeed", () => {
+    const losses = [{ from: 1200, to: 1201 }];
+    assert.equal(verdict([job("a", 1000, 1600, { abort: 1500 })], { losses }).losses, 1);
+    assert.equal(verdict([lost("a", 1000, 1500, 1600)], { losses }).losses, 0);
   });
 
   test("a release frees what is its owner's and nothing else", () => {
@@ -200,6 +237,23 @@ describe("handover", () => {
   });
 });
 
+describe("handover behind a process that was killed", () => {
+  const killed = { a: { killedAt: 1500 } };
+  const unanswered = (rest) => job("a", undefined, undefined, { ans: undefined, ok: undefined, ...rest });
+
+  test("it holds until its lease ends, and no longer", () => {
+    const held = job("a", 1000, undefined, { ans: undefined, ok: undefined });
+    // Looked at again when what the kill disturbed is over.
+    assert.equal(verdict([held, job("b", 9000, 9010, { ask: 8200 })], killed).handover, 1);
+    assert.equal(verdict([held, job("b", 8300, 8310, { ask: 8200 })], killed).handover, 0);
+  });
+
+  test("what it waited for is nobody's business any more", () => {
+    const calls = [unanswered({ ask: 1400 }), job("b", 59_000, 59_100)];
+    assert.equal(verdict(calls, killed).handover, 0);
+  });
+});
+
 describe("answers", () => {
   test("none, and too late", () => {
     assert.equal(verdict([job("a", 1000, undefined, { ans: undefined })]).answers, 1);
@@ -212,6 +266,21 @@ describe("answers", () => {
   test("the time of a stopped process does not count", () => {
     assert.equal(verdict([job("a", 7000, 7100, { ask: 1000 })], { a: { stops: [[2000, 3000]] } }).answers, 0);
     assert.equal(verdict([job("a", 7000, 7100, { ask: 1000 })], { b: { stops: [[2000, 3000]] } }).answers, 1);
+  });
+
+  test("that do not fit what became of the job", () => {
+    assert.equal(verdict([job("a", 1000, 1100, { starts: 1 })]).answers, 0);
+    assert.equal(verdict([job("a", 1000, 1100, { starts: 2 })]).answers, 1);
+    assert.equal(verdict([job("a", undefined, undefined, { ask: 1000, ans: 1100 })]).answers, 1, "it succeeded and did not run");
+    assert.equal(verdict([job("a", 1000, 1100, { starts: 1, ok: false, code: "LOCK_TIMEOUT" })]).answers, 1);
+    assert.equal(verdict([lost("a", 1000, 1050, 1300, { ans: 1100 })], { losses: [{ from: 1010, to: 1011 }] }).answers, 1);
+  });
+
+  test("none before its process was killed, long after it was due", () => {
+    const unanswered = job("a", undefined, undefined, { ask: 1000, ans: undefined });
+    assert.equal(verdict([unanswered], { a: { killedAt: 6000 } }).answers, 0);
+    assert.equal(verdict([unanswered], { a: { killedAt: 9000 } }).answers, 1);
+    assert.equal(verdict([unanswered], { a: { killedAt: 9000, stops: [[2000, 6000]] } }).answers, 0);
   });
 
   test("an acquire that waits for as long as it takes", () => {
@@ -257,6 +326,9 @@ describe("the end", () => {
     assert.equal(judged([waiter(71, 59_000)], true), 1, "it had time to expire");
     assert.equal(judged([waiter(71, -1)]), 1, "it does not expire");
     assert.equal(judged([waiter(1, 59_000)]), 1, "of a live process");
+    const key = (type, text) => ({ name: "locking-native:{1}:queue:chaos:k", type, ttl: 1_500, text });
+    assert.equal(judged([key("zset", "since 17 old 18")]), 0, "marks, which name nobody");
+    assert.equal(judged([key("string", "somebody")]), 1, "it names nobody, and is no mark");
   });
 });
 

@@ -1,17 +1,16 @@
 /** The ways to reach a Redis server: each URL form and each of the connection's options does what it says. */
 import assert from "node:assert/strict";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { fileURLToPath } from "node:url";
+import { startScript, stopScripts } from "./support/children.mjs";
 import { lockError } from "./support/errors.mjs";
+import { lockingModule, ours, recordingLogger } from "./support/medusa.mjs";
 import { Locks } from "./support/product.mjs";
 import { foreignConnections, redisServer } from "./support/redis.mjs";
+import { pem, tlsServer } from "./support/tls-server.mjs";
 import { settles, until } from "./support/waiting.mjs";
-
-const pemPath = (name) => fileURLToPath(new URL(`support/tls/${name}.pem`, import.meta.url));
-const pem = (name) => readFileSync(pemPath(name), "utf8");
 
 /** Locks a key with these options and gives what `look` sees meanwhile. */
 async function locked(options, look, timeout = 5) {
@@ -135,11 +134,8 @@ describe("reaching a server", () => {
 describe("reaching a server by TLS", () => {
   let server, tlsPort;
   before(async () => {
-    const files = ["--tls-cert-file", pemPath("redis"), "--tls-key-file", pemPath("redis-key"), "--tls-ca-cert-file", pemPath("authority")];
-    const spare = await redisServer();
-    tlsPort = spare.port;
-    await spare.stop();
-    server = await redisServer(["--tls-port", String(tlsPort), "--tls-auth-clients", "optional", ...files]);
+    server = await tlsServer();
+    ({ tlsPort } = server);
   });
   after(() => server.stop());
 
@@ -179,5 +175,42 @@ describe("reaching a server by TLS", () => {
     const redisUrl = `rediss://127.0.0.1:${tlsPort}`;
     await unreachable({ redisUrl }, /certificate|issuer/i);
     assert.equal(await locked({ redisUrl, redisOptions: { tls: { rejectUnauthorized: false } } }, encrypted), true);
+  });
+
+  describe("a server whose certificate is not looked at is warned of, once", () => {
+    const WARNING = /not verified.*rejectUnauthorized/;
+    const unverified = () => ({ redisUrl: `rediss://127.0.0.1:${tlsPort}`, redisOptions: { tls: { rejectUnauthorized: false } } });
+    const verified = () => ({ redisUrl: `rediss://127.0.0.1:${tlsPort}`, redisOptions: { tls: { ca: pem("authority") } } });
+
+    test("by the provider, in Medusa's log", async () => {
+      for (const [options, count] of [[unverified(), 1], [verified(), 0]]) {
+        const logger = recordingLogger();
+        const { locking, close } = await lockingModule([ours(options)], { logger });
+        await locking.execute("k", () => {});
+        assert.equal(logger.at("warn").filter((text) => WARNING.test(text)).length, count, logger.text());
+        await close();
+      }
+    });
+
+    test("by Locks, as a warning of the process; also where the environment says so", async (t) => {
+      t.after(stopScripts);
+      const script = `
+        if (input.environment) process.env.NODE_TLS_REJECT_UNAUTHORIZED = "0";
+        process.on("warning", ({ name, code, message }) => say("warned", name, code, message));
+        const locks = new Locks(input.options);
+        await locks.execute("k", () => {});
+        await locks.close();
+        say("done");
+      `;
+      const byEnvironment = { redisUrl: `rediss://127.0.0.1:${tlsPort}` };
+      for (const input of [{ options: unverified() }, { options: byEnvironment, environment: true }, { options: verified() }]) {
+        const child = startScript(script, { input });
+        await child.line("done");
+        await child.ends();
+        const warnings = child.lines.filter((line) => line.startsWith("warned LockWarning"));
+        assert.equal(warnings.length, input.options.redisOptions?.tls.ca === undefined ? 1 : 0, warnings.join("\n"));
+        for (const warning of warnings) assert.match(warning, WARNING);
+      }
+    });
   });
 });

@@ -197,7 +197,7 @@ onEachBackend("execute", (backend) => {
     assert.deepEqual(tokens, [...new Set(tokens)].sort((a, b) => a - b));
   });
 
-  test("fencing tokens rise whoever is granted: acquire between two executes, another Locks, waiters", async () => {
+  test("fencing tokens rise whoever is granted: acquire between two executes, one that expires, another Locks, waiters", async () => {
     const namespace = "fence-" + Math.random() + ":";
     const [first, second] = [backend.locks({ namespace }), backend.locks({ namespace })];
     const tokens = [];
@@ -206,9 +206,11 @@ onEachBackend("execute", (backend) => {
     await first.acquire("k", { ownerId: "someone" });
     tokens.push((await second.inspect("k"))[0].fencingToken);
     await first.release("k", { ownerId: "someone" });
-    await second.execute("k", note);
+    await second.acquire("k", { ownerId: "lapses", expire: 0.3 });
+    tokens.push((await first.inspect("k"))[0].fencingToken);
+    await second.execute("k", note, { timeout: 30 });
     await Promise.all(Array.from({ length: 10 }, (_, n) => (n % 2 ? first : second).execute("k", note)));
-    assert.equal(tokens.length, 13);
+    assert.equal(tokens.length, 14);
     assert.deepEqual(tokens, [...new Set(tokens)].sort((a, b) => a - b));
   });
 

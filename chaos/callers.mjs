@@ -91,12 +91,21 @@ async function acquireAndRelease(store, awaitQueue) {
   const args = { ownerId, expire, ...(awaitQueue && { awaitQueue, ...(timeout && { timeout }) }) };
   if (await answered(store, id, () => locking.acquire(keys, args))) return;
   counts.granted += 1;
+  await recordToken(store, id, keys, ownerId);
   await sleep(random.between(0, 60));
   // Some are left to expire.
   if (random.chance(0.15)) return;
   const releaseId = store.nextId();
   record({ e: "ask", id: releaseId, op: "release", keys, of: id });
   await answered(store, releaseId, () => locking.release(keys, { ownerId }));
+}
+
+/** The token of an acquired lock is told by `inspect`, for as long as it is held. Without the server it stays unknown. */
+async function recordToken({ look, record }, id, keys, ownerId) {
+  const seen = (await look?.inspect(keys).catch(() => [])) ?? [];
+  const [token, ...others] = new Set(seen.filter((lock) => lock.ownerId === ownerId).map(({ fencingToken }) => fencingToken));
+  if (seen.length !== keys.length || others.length > 0) return;
+  if (typeof token === "number") record({ e: "token", id, token });
 }
 
 /** Somebody who holds nothing releases: that must free nothing. */

@@ -2,8 +2,8 @@
 //
 // A history is plain data, so that tests can make one by hand:
 //   provider    its name
-//   calls       [{ id, process, op, keys, expire, timeout, ask, in, token, abort, out, ans, ok, code, value, of, writes,
-//                  stale, final }], times in ms; what did not happen is undefined
+//   calls       [{ id, process, op, keys, expire, timeout, ask, in, starts, token, abort, out, ans, ok, code, value, of,
+//                  writes, stale, final }], times in ms; what did not happen is undefined; `starts`: how often its job began
 //   processes   { "<slot>.<incarnation>": { pid, stops, halts, blocks: [[from, to]], cuts: [t], killedAt, crash } }
 //   server      { outages: [[from, to]], losses: [{ from, to, kind }] }
 //   end         when the last event was
@@ -48,10 +48,11 @@ function noteCall(calls, { e, t, id, process, ...rest }) {
     return;
   }
   const call = calls.get(id);
-  if (e === "in") Object.assign(call, { in: t, token: rest.token || undefined });
+  if (e === "in") Object.assign(call, { in: t, token: rest.token || undefined, starts: (call.starts ?? 0) + 1 });
   else if (e === "abort") call.abort ??= t;
   else if (e === "out") call.out = t;
   else if (e === "ans") Object.assign(call, { ans: t, ...rest });
+  else if (e === "token") call.token = rest.token;
   else if (e === "write") call.tried = true;
   else if (e === "wrote") call.writes += 1;
   else if (e === "stale") call.stale += 1;

@@ -4,6 +4,7 @@ import { parseArgs } from "node:util";
 import { Failure, main } from "../scripts/command.mjs";
 import { requireServer } from "../scripts/redis-server.mjs";
 import { setUp } from "../scripts/setup.mjs";
+import { save, writeTable } from "./results.mjs";
 import { FAULTS, describe } from "./schedule.mjs";
 
 const PROVIDERS = ["native", "locking-redis"];
@@ -18,11 +19,14 @@ const usage = `usage: npm run chaos -- [options]
   --now           does not wait for what killed processes left to expire (a minute)
   --keep          keeps the journals, and says where
   --judge FOLDER  judges journals that were kept, and runs nothing
+  --save          writes the totals and verdicts to results/
+  --table         puts what was saved into the project's README, and runs nothing
   --json          prints the result as JSON`;
 
 await main(async () => {
   const options = readOptions(process.argv.slice(2));
   if (!options) return void console.log(usage);
+  if (options.table) return writeTable();
   const say = options.json ? () => {} : console.log;
   if (!options.asBuilt) await setUp();
   if (!options.judge) await requireServer();
@@ -41,6 +45,7 @@ await main(async () => {
     say(`\n${text(result)}`);
     if (options.keep) say(`journals: ${result.folder}`);
   }
+  if (options.save) say(`saved: ${save(sum)}`);
   if (!sum.clean) process.exitCode = 1;
 });
 
@@ -72,6 +77,8 @@ function readOptions(args) {
         now: { type: "boolean", default: false },
         keep: { type: "boolean", default: false },
         judge: { type: "string" },
+        save: { type: "boolean", default: false },
+        table: { type: "boolean", default: false },
         json: { type: "boolean", default: false },
         "as-built": { type: "boolean", default: false },
         help: { type: "boolean", short: "h", default: false },
@@ -94,6 +101,8 @@ function readOptions(args) {
     wait: !values.now,
     keep: values.keep,
     judge: values.judge,
+    save: values.save,
+    table: values.table,
     json: values.json,
     asBuilt: values["as-built"],
   };

@@ -17,12 +17,27 @@ const PROVIDERS = {
 /** The names that `--provider` takes. */
 export const PROVIDER_NAMES = Object.keys(PROVIDERS);
 
+/** What both ways to the locks of a store are opened with. */
+function optionsOf({ provider, redisUrl, namespace, slot }) {
+  const { redisOptions } = PROVIDERS[provider]();
+  return { redisUrl, namespace, redisOptions: { ...redisOptions, connectionName: `${STORE_NAME}${slot}` } };
+}
+
+/** Another way to the same locks, to `inspect` them, which the Locking Module does not pass on. None for the other provider. */
+export function lookingOn(setup) {
+  if (setup.provider !== "native") return undefined;
+  const { Locks } = require("../dist/native.js");
+  return new Locks(optionsOf(setup));
+}
+
 /** Resolves with the Locking Module's service. */
-export async function lockingModule({ provider, redisUrl, namespace, slot }) {
+export const lockingModule = (setup) => moduleWith(setup.provider, optionsOf(setup));
+
+/** The same, with a provider that has these options. */
+export async function moduleWith(provider, options) {
   const { MedusaModule } = require("@medusajs/framework/modules-sdk");
   const { Modules } = require("@medusajs/framework/utils");
-  const { resolve, redisOptions } = PROVIDERS[provider]();
-  const options = { redisUrl, namespace, redisOptions: { ...redisOptions, connectionName: `${STORE_NAME}${slot}` } };
+  const { resolve } = PROVIDERS[provider]();
   const modules = await MedusaModule.bootstrap({
     moduleKey: Modules.LOCKING,
     defaultPath: "@medusajs/locking",

@@ -4,7 +4,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { caller, serveEach } from "./callers.mjs";
 import { now, openJournal } from "./journal.mjs";
-import { lockingModule } from "./medusa.mjs";
+import { lockingModule, lookingOn } from "./medusa.mjs";
 import { seeded } from "./random.mjs";
 import { Register } from "./register.mjs";
 
@@ -38,6 +38,7 @@ const random = seeded(setup.seed * 1009 + setup.slot * 101 + setup.incarnation);
 const store = {
   ...setup,
   locking,
+  look: lookingOn(setup),
   record,
   random,
   register: new Register(setup.registerUrl),

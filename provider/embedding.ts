@@ -13,12 +13,19 @@ export interface Embedding {
   unreleased(error: LockError): void;
   /** Options were given that have no effect. */
   ignored(options: readonly string[]): void;
+  /** TLS looks at no certificate: whoever is between this process and the server can read and write everything. */
+  unverified(): void;
 }
 
 /** The sentence for {@link Embedding.ignored}. */
 export function ignoredOptions(options: readonly string[]): string {
   return `These locking options are unknown or not supported, and have no effect: ${options.join(", ")}`;
 }
+
+/** The sentence for {@link Embedding.unverified}. */
+export const UNVERIFIED =
+  "The certificate of the Redis server is not verified (rejectUnauthorized: false, or NODE_TLS_REJECT_UNAUTHORIZED=0): " +
+  "anybody on the way can read and change what is sent, the password and the locks";
 
 /** Errors as they are; whatever no caller is told of becomes a warning of the process. */
 export const plainEmbedding: Embedding = {
@@ -30,5 +37,8 @@ export const plainEmbedding: Embedding = {
   },
   ignored: (options) => {
     process.emitWarning(ignoredOptions(options), { type: "LockWarning", code: "INVALID_OPTION" });
+  },
+  unverified: () => {
+    process.emitWarning(UNVERIFIED, { type: "LockWarning", code: "TLS_UNVERIFIED" });
   },
 };

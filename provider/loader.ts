@@ -12,7 +12,7 @@ import { asValue } from "@medusajs/framework/awilix";
 import type { Logger, MedusaContainer } from "@medusajs/framework/types";
 
 import { loadAddon } from "./addon.js";
-import { ignoredOptions, plainEmbedding, type Embedding } from "./embedding.js";
+import { ignoredOptions, plainEmbedding, UNVERIFIED, type Embedding } from "./embedding.js";
 import { LockError, toLockError } from "./errors.js";
 import { Locks } from "./locks.js";
 import { toMedusaError } from "./medusa-errors.js";
@@ -111,7 +111,11 @@ function impatient(options: LocksOptions): LocksOptions {
 }
 
 function open(options: LocksOptions, log: Log | undefined): Locks {
-  const embedding: Embedding = { ...plainEmbedding, ignored: (names) => warnOfIgnored(names, log) };
+  const embedding: Embedding = {
+    ...plainEmbedding,
+    ignored: (names) => warnOfIgnored(names, log),
+    unverified: () => log?.warn(`${UNVERIFIED} (${PROVIDER})`),
+  };
   try {
     return new Locks(options, embedding);
   } catch (thrown) {

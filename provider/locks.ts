@@ -51,6 +51,9 @@ export class Locks {
     if (ignored.length + parameters.length > 0) {
       embedding.ignored([...ignored, ...parameters]);
     }
+    if (this.#client.native.trustsAnyServer) {
+      embedding.unverified();
+    }
   }
 
   /** Where Redis is, as `host:port` or a socket's path; undefined: locks hold within this process. */

@@ -7,7 +7,7 @@
 
 import type { Context, ILockingProvider, Logger } from "@medusajs/framework/types";
 
-import { ignoredOptions, type Embedding } from "./embedding.js";
+import { ignoredOptions, UNVERIFIED, type Embedding } from "./embedding.js";
 import { closed, toLockError } from "./errors.js";
 import { Locks } from "./locks.js";
 import { toMedusaError } from "./medusa-errors.js";
@@ -109,7 +109,7 @@ export class NativeLockingProvider implements ILockingProvider {
   }
 }
 
-/** `warned`: the loader has told of the options that have no effect. */
+/** `warned`: the loader has told of the options that have no effect, and of a server that is not verified. */
 function medusaEmbedding(logger: Logger | undefined, warned: boolean): Embedding {
   const log: Pick<Logger, "warn"> = logger ?? console;
   // Called from where nobody could catch it: a logger that is broken must not end the store.
@@ -128,6 +128,11 @@ function medusaEmbedding(logger: Logger | undefined, warned: boolean): Embedding
     ignored: (options) => {
       if (!warned) {
         warn(ignoredOptions(options));
+      }
+    },
+    unverified: () => {
+      if (!warned) {
+        warn(UNVERIFIED);
       }
     },
   };

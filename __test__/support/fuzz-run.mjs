@@ -26,10 +26,18 @@ const NOTHING = ["undefined", "null"];
 
 const require = createRequire(import.meta.url);
 
+/** As a caller may extend the class. */
+class OwnLocks extends Locks {
+  execute(keys, job, ...rest) {
+    return super.execute(keys, job, ...rest);
+  }
+}
+
 function open(plan, connection, namespace) {
   const { acquireWait, ownerless } = plan;
   const options = { ...connection, namespace, acquireWait, ownerless, waitLockingTimeout: LONGEST_WAIT_S, shutdownGrace: 0.02 };
   if (plan.door === "locks") return new Locks(options);
+  if (plan.door === "subclass") return new OwnLocks(options);
   const { services } = require(providerEntry).default;
   const logger = { warn() {} };
   const provider = new services[0]({ logger }, options);
@@ -156,7 +164,7 @@ class World {
 function isOurs(door, reason) {
   try {
     if (!(reason instanceof Error)) return false;
-    return door === "locks" ? reason instanceof LockError : reason.__isMedusaError === true;
+    return door === "provider" ? reason.__isMedusaError === true : reason instanceof LockError;
   } catch {
     return false;
   }

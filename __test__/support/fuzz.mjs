@@ -73,7 +73,7 @@ function planOf(seed) {
   const steps = Array.from({ length: 2 + Math.floor(draw() * 14) }, () => stepOf(draw));
   return {
     seed,
-    door: pick(draw, ["locks", "provider"]),
+    door: pick(draw, ["locks", "provider", "subclass"]),
     ownerless: pick(draw, ["exclusive", "exclusive", "open"]),
     acquireWait: pick(draw, [0, 0, 0.02]),
     settleMs: pick(draw, [0, 5, 40]),

@@ -1,5 +1,5 @@
-// Property: every caller got an answer, within the time that it was ready to wait and a margin. Time during which its
-// process could not run does not count.
+// Property: every caller got an answer, within the time that it was ready to wait and a margin, and one that fits what
+// became of its job. Time during which its process could not run does not count.
 
 import { covered } from "./spans.mjs";
 
@@ -11,18 +11,31 @@ export function checkAnswers(history, knows, { commandTimeout }) {
   const violations = [];
   const counts = { answered: 0, "of killed processes": 0 };
   for (const call of history.calls) {
-    if (call.ans === undefined) {
-      if (history.processes[call.process].killedAt !== undefined) counts["of killed processes"] += 1;
-      else violations.push(violation(call, `${call.op} was never answered`));
+    const untrue = contradiction(call);
+    if (untrue) violations.push(violation(call, untrue));
+    const { killedAt } = history.processes[call.process];
+    if (call.ans === undefined && killedAt === undefined) {
+      violations.push(violation(call, `${call.op} was never answered`));
       continue;
     }
-    counts.answered += 1;
-    for (const { from, to, limit, what } of waits(call, commandTimeout)) {
+    counts[call.ans === undefined ? "of killed processes" : "answered"] += 1;
+    // Who was killed must not have been overdue.
+    for (const { from, to, limit, what } of waits({ ...call, ans: call.ans ?? killedAt }, commandTimeout)) {
       const took = to - from - covered(knows.halted(call), from, to);
       if (took > limit + MARGIN_MS) violations.push(violation(call, `${what} took ${Math.round(took)} ms, and may take ${limit}`));
     }
   }
   return { violations, counts };
+}
+
+/** What an execute's answer says of its job that is not so, or undefined. */
+function contradiction({ op, ok, code, starts = 0, out, ans }) {
+  if (op !== "execute") return undefined;
+  if (starts > 1) return `the job ran ${starts} times`;
+  if (ans === undefined) return undefined;
+  if (ok && out === undefined) return "it succeeded, and its job had not ended";
+  if (starts > 0 && /^(LOCK_TIMEOUT|LOCK_HELD|Timed-out|Failed to acquire)/.test(code)) return `its job ran, and it was refused: ${code}`;
+  return out > ans ? "its job went on behind its answer" : undefined;
 }
 
 /** The times that the call waited, with their limits. */

@@ -84,6 +84,8 @@ function excuseOf(older, newer, knows) {
   if (losses.some((loss) => older.call.op !== "execute" || overlapEnds <= knows.toldOf(loss, older.call))) return "after lost data";
   // Who acquired is never told; its expiry does not move, so nothing else excuses an overlap.
   if (older.call.op !== "execute" || !knows.mayHaveLapsed(older.call, newer.from)) return undefined;
+  // It ended behind the newer one's grant, so it ended without its lock: its caller must not be told that all went well.
+  if (older.call.ok) return undefined;
   if (older.to - overlap <= JITTER_MS) return "late by scheduling";
   // Its process could not run, and so not be told, and was told as soon as it could.
   const halts = touching(knows.halted(older.call), overlap - TELL_MS, overlap);
@@ -93,7 +95,8 @@ function excuseOf(older, newer, knows) {
 function violation(key, older, newer, knows) {
   const ms = (Math.min(older.to, newer.to) - Math.max(older.from, newer.from)).toFixed(1);
   const lapsed = knows.mayHaveLapsed(older.call, newer.from);
-  const why = lapsed ? "though its process could run, or had been told in time" : "whose lease cannot have lapsed";
+  const late = older.call.ok ? "whose caller was told that all went well" : "though its process could run, or had been told in time";
+  const why = lapsed ? late : "whose lease cannot have lapsed";
   const tokens = older.call.token ? ` (tokens ${older.call.token} and ${newer.call.token})` : "";
   return {
     property: "exclusion",

@@ -55,16 +55,19 @@ function changes(history) {
     const count = (by) => (holding) => call.keys.forEach((key) => holding.set(key, (holding.get(key) ?? 0) + by));
     list.push({ at: from, change: count(1), call }, { at: to, change: count(-1), call });
   };
+  // Who was killed waits no more, and holds until its lease ends.
+  const killedAt = (call) => history.processes[call.process].killedAt ?? Infinity;
   // First: at one and the same time, who is served stops waiting before it holds.
   for (const call of history.calls) {
     if (call.op !== "execute" && call.op !== "queue") continue;
-    const ends = call.in ?? call.ans ?? history.end;
+    const ends = call.in ?? call.ans ?? Math.min(killedAt(call), history.end);
     list.push({ at: call.ask, change: (_, waiting) => waiting.add(call), call });
     list.push({ at: ends, change: (_, waiting) => waiting.delete(call), call });
   }
   const releases = new Map(history.calls.filter(({ of }) => of).map((call) => [call.of, call]));
   for (const call of new Set(holds(history).map((hold) => hold.call))) {
-    if (call.op === "execute") held(call, call.in, call.ans ?? history.end);
+    const lapses = killedAt(call) + call.expire + EXPIRY_LATE_MS;
+    if (call.op === "execute") held(call, call.in, call.ans ?? Math.min(lapses, history.end));
     else held(call, call.ans, releases.get(call.id)?.ans ?? call.ans + call.expire + EXPIRY_LATE_MS);
   }
   return list.sort((a, b) => a.at - b.at);

@@ -24,13 +24,25 @@ export function knowledge(history) {
   /** When no JavaScript ran in the call's process. */
   const halted = (call) => timesOfCall(call).halted;
 
+  /**
+   * Since when, at the earliest, the server can have had the grant that the call heard of. What went on before, while it
+   * waited, is no reason for a lapse. A process hears within `TELL_MS`, unless it cannot run.
+   */
+  function grantedSince(call) {
+    let since = (call.in ?? call.ans ?? Infinity) - TELL_MS;
+    for (const [from, to] of timesOfCall(call).halted.toReversed()) {
+      if (to - from >= STARVED_MS && to >= since && from < since + TELL_MS) since = Math.min(since, from - TELL_MS);
+    }
+    return Math.max(call.ask, since);
+  }
+
   /** Whether the call's lease may have lapsed by `t`: its process could not renew it for as long as it is good. */
   function mayHaveLapsed(call, t) {
     const { deaf } = timesOfCall(call);
     const between = call.expire / 3 + RENEWAL_LATE_MS;
     // Too short a time between two silences is not enough to renew for sure.
     const silent = union(widened(deaf, between, RENEW_AGAIN_MS));
-    return coveredAtOnce(silent, call.ask, t) >= call.expire;
+    return coveredAtOnce(silent, grantedSince(call), t) >= call.expire;
   }
 
   /** Whether the call's process could not talk to the server at some time between `from` and `to`. */
@@ -57,7 +69,7 @@ export function knowledge(history) {
     return heard <= t || touching(halted(call), t, heard - 1).some(([from, to]) => from <= t && to >= heard - TELL_MS);
   }
 
-  return { halted, wasCutOff, mayHaveLapsed, toldOf, lossesBefore };
+  return { halted, wasCutOff, grantedSince, mayHaveLapsed, toldOf, lossesBefore };
 }
 
 function timesOf(process, { provider, server, end }) {

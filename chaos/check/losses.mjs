@@ -1,5 +1,5 @@
-// Property: nobody loses a lock without a cause, and nobody frees what is another's. A cause is that the lease could not
-// be renewed in time, or that the server lost its data.
+// Property: nobody loses a lock without a cause, whoever was told so does not succeed, and nobody frees what is another's.
+// A cause is that the lease could not be renewed in time, or that the server lost its data.
 
 import { touching } from "./spans.mjs";
 
@@ -19,6 +19,7 @@ export function checkLosses(history, knows) {
       counts.lost += 1;
       const told = call.abort ?? call.ans;
       if (!hasCause(history, knows, call, told)) violations.push(violation(call, told, "lost its lock without a cause"));
+      if (call.ok) violations.push(violation(call, told, "was told that its lock is lost, and succeeded all the same"));
     }
     if (call.op === "foreign" && call.ans !== undefined) {
       counts["releases refused to others"] += 1;
@@ -34,7 +35,7 @@ export function checkLosses(history, knows) {
 }
 
 function hasCause(history, knows, call, told) {
-  return knows.mayHaveLapsed(call, told + call.expire * EARLY_PART + EARLY_MS) || lossesDuring(history, call.ask, told).length > 0;
+  return knows.mayHaveLapsed(call, told + call.expire * EARLY_PART + EARLY_MS) || lossesDuring(history, knows.grantedSince(call), told).length > 0;
 }
 
 function checkRelease(history, call, acquire, violations) {

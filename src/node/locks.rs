@@ -94,6 +94,16 @@ impl Locks {
         }
     }
 
+    /// Whether whoever answers is taken for the Redis server: TLS that looks at no certificate.
+    #[napi(getter)]
+    pub fn trusts_any_server(&self) -> bool {
+        match self.backend() {
+            Backend::Memory(_) => false,
+            #[cfg(feature = "redis")]
+            Backend::Redis(member) => member.settings().trusts_any_server(),
+        }
+    }
+
     /// The calls that are made for every lock, as plain functions: calling a method costs as much again as what these
     /// do. Where one answers NaN, [`Locks::take_failure`] says what was wrong.
     #[napi(ts_return_type = "NativeCalls")]

@@ -217,6 +217,11 @@ impl RedisSettings {
     pub fn endpoint(&self) -> String {
         self.address.to_string()
     }
+
+    /// Whether whoever answers is taken for the server: TLS that looks at no certificate.
+    pub fn trusts_any_server(&self) -> bool {
+        self.tls.as_ref().is_some_and(TlsSettings::trusts_any)
+    }
 }
 
 impl RedisOverrides {
@@ -233,6 +238,15 @@ impl RedisOverrides {
                 let problem = format!("must be a whole number from {min} to {max}, got {given}");
                 return Err(SettingsError::new(format!("{source}.{name}"), problem));
             }
+        }
+        // A URL in the wrong place: messages that name the server would show its password.
+        if self.host.as_deref().is_some_and(|host| host.contains(['@', '/'])) {
+            let problem = "must be a host's name or address, without @ and /";
+            return Err(SettingsError::new(format!("{source}.host"), problem));
+        }
+        if self.path.as_deref().is_some_and(|path| path.contains("://")) {
+            let problem = "must be the path of a unix socket, and no URL";
+            return Err(SettingsError::new(format!("{source}.path"), problem));
         }
         match self.family {
             None | Some(0 | 4 | 6) => Ok(()),

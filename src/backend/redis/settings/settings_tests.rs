@@ -318,6 +318,35 @@ fn options_that_cannot_be_used_are_refused() {
 }
 
 #[test]
+fn a_url_in_the_place_of_a_host_or_a_path_is_refused_and_not_shown() {
+    for host in ["redis://me:s3cret@h", "me:s3cret@h", "h/s3cret"] {
+        let host = Some(host.to_owned());
+        let message = refuse_options(RedisOverrides {
+            host,
+            ..RedisOverrides::default()
+        });
+        assert!(
+            message.starts_with("redisOptions.host: ") && !message.contains("s3cret"),
+            "{message}"
+        );
+    }
+    let path = Some("redis://me:s3cret@h".to_owned());
+    let message = refuse_options(RedisOverrides {
+        path,
+        ..RedisOverrides::default()
+    });
+    assert!(
+        message.starts_with("redisOptions.path: ") && !message.contains("s3cret"),
+        "{message}"
+    );
+    let message = refuse("redis:///0?host=me:s3cret@h");
+    assert!(
+        message.starts_with("redisUrl.host: ") && !message.contains("s3cret"),
+        "{message}"
+    );
+}
+
+#[test]
 fn nothing_secret_shows() {
     let secret = Secret::from("hunter2".to_owned());
     assert_eq!(format!("{secret} {secret:?}"), "*** ***");

@@ -34,6 +34,7 @@ pub struct TlsSettings {
     pub(crate) config: Arc<ClientConfig>,
     /// `None`: the host that is connected to.
     server_name: Option<ServerName<'static>>,
+    trusts_any: bool,
 }
 
 impl fmt::Debug for TlsSettings {
@@ -84,10 +85,11 @@ impl TlsSettings {
             parse_name(host, "servername")?;
         }
         let provider = Arc::new(ring::default_provider());
-        let verifier = if options.reject_unauthorized.unwrap_or(!environment.accept_any) {
-            verifier(options.ca.as_deref().unwrap_or_default(), environment, &provider)?
-        } else {
+        let trusts_any = !options.reject_unauthorized.unwrap_or(!environment.accept_any);
+        let verifier = if trusts_any {
             Verifier::accepting_anything(&provider)
+        } else {
+            verifier(options.ca.as_deref().unwrap_or_default(), environment, &provider)?
         };
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -104,7 +106,13 @@ impl TlsSettings {
         Ok(Self {
             config: Arc::new(config),
             server_name,
+            trusts_any,
         })
+    }
+
+    /// Whether any certificate will do, whoever shows it.
+    pub(super) fn trusts_any(&self) -> bool {
+        self.trusts_any
     }
 
     /// The name that the certificate of the server at `host` must bear.
