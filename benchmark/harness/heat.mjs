@@ -1,5 +1,6 @@
 // One scenario in one group of contestants: opens their processes, warms them up, then lets them take turns, so that
 // whatever else the machine does meets all of them alike.
+import { Floor } from "./floor.mjs";
 import { Participant } from "./participant.mjs";
 
 /**
@@ -64,8 +65,9 @@ function inTurn(lanes, round) {
 
 async function lineUp(lane, scenario, { redisUrl }) {
   const { processes = 1, instances = 1 } = scenario;
+  const kind = lane.contestant.floor ? Floor : Participant;
   const opened = await Promise.allSettled(
-    Array.from({ length: processes }, () => Participant.open(lane.contestant, { redisUrl, instances })),
+    Array.from({ length: processes }, () => kind.open(lane.contestant, { redisUrl, instances })),
   );
   lane.processes = opened.filter(({ status }) => status === "fulfilled").map(({ value }) => value);
   const failed = opened.find(({ status }) => status === "rejected");

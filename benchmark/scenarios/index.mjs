@@ -17,6 +17,8 @@ import { throughputScenarios } from "./throughput.mjs";
  * @property {number} [instances] of the contestant in each process, default 1
  * @property {boolean} [needsKeySets] leaves out contestants that take one key at a time
  * @property {boolean} [withoutPeers] leaves out the peers
+ * @property {boolean} [oursOnly] leaves out all but this project's
+ * @property {boolean} [withFloor] whether `redis-benchmark` can do what its workload does
  * @property {boolean} [withoutRatio] whether a ratio of two values would say nothing
  * @property {import('../figures.mjs').Figure[]} [figures] which of its rounds' `extra` numbers the tables show
  * @property {number} [roundsMax] fewer rounds than asked for
