@@ -5,7 +5,7 @@ export const usage = `Usage: npm run bench -- [options]
   --quick             fewer and shorter rounds, without the Node peers: three to four minutes
   --only <substring>  only heats whose name ("memory/execute-64-wide", "redis/hot-key-1000-waiters", ...) holds it,
                       or is it where a heat is called so; may be repeated
-  --rounds <n>        measured rounds per contestant (default 9, quick 3)
+  --rounds <n>        measured rounds per contestant (default 7, quick 3)
   --no-build          measures the addon as it is built now, or goes without it where there is none
   --json <file>       also write the results to this file
   --help              this text
@@ -15,13 +15,14 @@ a run with --only writes a file only where --json asks for it.`;
 
 /** Which share of the full work a run does. Rounds of a throughput scenario are sized by time, the others by count. */
 const full = {
-  rounds: 9,
-  longRoundsMax: 5,
-  roundMs: 500,
-  handovers: 10,
-  chainLimitMs: 45_000,
-  turnsLimitMs: 5_000,
-  churnOperations: 1_000_000,
+  rounds: 7,
+  longRoundsMax: 3,
+  roundMs: 300,
+  handovers: 8,
+  chainLimitMs: 20_000,
+  turnsLimitMs: 4_000,
+  churnOperations: 200_000,
+  leasesMs: 60_000,
   roundLimitMs: 90_000,
 };
 const quick = {
@@ -32,6 +33,7 @@ const quick = {
   chainLimitMs: 7_500,
   turnsLimitMs: 1_200,
   churnOperations: 50_000,
+  leasesMs: 10_000,
   roundLimitMs: 30_000,
 };
 

@@ -20,6 +20,7 @@ export function resultOf({ name, scenario, group }, lanes) {
     unit: scenario.unit,
     group,
     figures: scenario.figures ?? [],
+    sizes: scenario.sizes ?? null,
     contestants: lanes.map((lane) => entryOf(lane, scenario, { baseline: scenario.withoutRatio ? undefined : baseline, floor })),
   };
 }

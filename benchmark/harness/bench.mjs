@@ -82,8 +82,9 @@ async function runAll(heats, options, { redisUrl, probe }) {
     for (const heat of heats) {
       progress.heat(heat.name);
       await probe.empty();
+      const start = performance.now();
       const lanes = await runHeat(heat, { size: options.size, redisUrl, probe, onStep: () => progress.step() });
-      const result = resultOf(heat, lanes);
+      const result = { ...resultOf(heat, lanes), seconds: Math.round((performance.now() - start) / 1000) };
       results.heats.push(result);
       progress.log(heatTable(result));
     }

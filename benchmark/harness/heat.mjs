@@ -3,6 +3,9 @@
 import { Floor } from "./floor.mjs";
 import { Participant } from "./participant.mjs";
 
+/** Those before it are everybody's, and the floor's. */
+const firstOwnDatabase = 2;
+
 /**
  * @typedef {object} Round
  * @property {number} value what the scenario measures, less is better
@@ -20,8 +23,9 @@ import { Participant } from "./participant.mjs";
  * @returns {Promise<{contestant, rounds: Round[], error: string | null}[]>}
  */
 export async function runHeat({ scenario, entrants }, surroundings) {
-  const lanes = entrants.map((contestant) => ({
+  const lanes = entrants.map((contestant, n) => ({
     contestant,
+    redisUrl: scenario.ownDatabase ? `${surroundings.redisUrl}/${firstOwnDatabase + n}` : surroundings.redisUrl,
     processes: [],
     rounds: [],
     error: null,
@@ -29,7 +33,7 @@ export async function runHeat({ scenario, entrants }, surroundings) {
   }));
   try {
     await Promise.all(
-      lanes.map((lane) => attempt(lane, scenario, surroundings, () => lineUp(lane, scenario, surroundings))),
+      lanes.map((lane) => attempt(lane, scenario, surroundings, () => lineUp(lane, scenario))),
     );
     for (const lane of lanes) {
       await attempt(lane, scenario, surroundings, async () => {
@@ -63,11 +67,11 @@ function inTurn(lanes, round) {
   return [...lanes.slice(first), ...lanes.slice(0, first)];
 }
 
-async function lineUp(lane, scenario, { redisUrl }) {
+async function lineUp(lane, scenario) {
   const { processes = 1, instances = 1 } = scenario;
   const kind = lane.contestant.floor ? Floor : Participant;
   const opened = await Promise.allSettled(
-    Array.from({ length: processes }, () => kind.open(lane.contestant, { redisUrl, instances })),
+    Array.from({ length: processes }, () => kind.open(lane.contestant, { redisUrl: lane.redisUrl, instances })),
   );
   lane.processes = opened.filter(({ status }) => status === "fulfilled").map(({ value }) => value);
   const failed = opened.find(({ status }) => status === "rejected");

@@ -1,10 +1,15 @@
 import { churnScenarios } from "./churn.mjs";
 import { commandScenarios } from "./commands.mjs";
+import { fleetScenarios } from "./fleet.mjs";
+import { growthScenarios } from "./growth.mjs";
 import { handoverScenarios } from "./handover.mjs";
 import { chainScenarios } from "./handover-chain.mjs";
 import { loopScenarios } from "./handover-loop.mjs";
 import { hotKeyScenarios } from "./hot-key.mjs";
+import { leaseScenarios } from "./leases.mjs";
+import { releaseAllScenarios } from "./release-all.mjs";
 import { reservationScenarios } from "./reservations.mjs";
+import { threadScenarios } from "./threads.mjs";
 import { throughputScenarios } from "./throughput.mjs";
 
 /**
@@ -15,6 +20,8 @@ import { throughputScenarios } from "./throughput.mjs";
  * @property {('memory' | 'redis')[]} groups which contestants take part
  * @property {number} [processes] of each contestant, default 1
  * @property {number} [instances] of the contestant in each process, default 1
+ * @property {boolean} [ownDatabase] whether each contestant has a database of its own on the server
+ * @property {number[]} [sizes] how many locks, leases or waiters there are at each of its rounds' `extra` numbers
  * @property {boolean} [needsKeySets] leaves out contestants that take one key at a time
  * @property {boolean} [withoutPeers] leaves out the peers
  * @property {boolean} [oursOnly] leaves out all but this project's
@@ -31,11 +38,16 @@ import { throughputScenarios } from "./throughput.mjs";
 /** @type {Scenario[]} */
 export const scenarios = [
   ...throughputScenarios,
+  ...threadScenarios,
   ...hotKeyScenarios,
   ...handoverScenarios,
   ...chainScenarios,
   ...loopScenarios,
+  ...fleetScenarios,
   ...commandScenarios,
   ...reservationScenarios,
+  ...releaseAllScenarios,
+  ...leaseScenarios,
+  ...growthScenarios,
   ...churnScenarios,
 ];

@@ -40,8 +40,8 @@ function throughput({ id, title, params }) {
   };
 }
 
-// How many operations fill a round. Found by doubling, which warms the code up on the way.
-async function calibrate(process, params, roundMs) {
+/** How many operations fill a round. Found by doubling, which warms the code up on the way. */
+export async function calibrate(process, params, roundMs) {
   for (let count = params.width * 4; ; count *= 2) {
     const { wallMs } = await process.run("lanes", { ...params, count });
     if (wallMs >= roundMs / 2) return { count: Math.ceil((count * roundMs) / wallMs) };
