@@ -8,10 +8,11 @@ export const usage = `Usage: npm run bench -- [options]
   --rounds <n>        measured rounds per contestant (default 7, quick 3)
   --no-build          measures the addon as it is built now, or goes without it where there is none
   --json <file>       also write the results to this file
+  --readme            measures nothing: draws the pictures and writes the README's numbers from the newest full run
   --help              this text
 
-A full run writes benchmark/results/<date>-<commit>.json, a quick one adds "-quick" to the name;
-a run with --only writes a file only where --json asks for it.`;
+A full run writes benchmark/results/<date>-<commit>.json, the pictures beside it and the numbers in README.md; a quick
+one only the first, with "-quick" in its name; a run with --only writes a file only where --json asks for it.`;
 
 /** Which share of the full work a run does. Rounds of a throughput scenario are sized by time, the others by count. */
 const full = {
@@ -49,6 +50,7 @@ export function readOptions(argv) {
       only: { type: "string", multiple: true, default: [] },
       rounds: { type: "string" },
       json: { type: "string" },
+      readme: { type: "boolean", default: false },
       "no-build": { type: "boolean", default: false },
       help: { type: "boolean", default: false },
     },
@@ -59,10 +61,16 @@ export function readOptions(argv) {
     quick: values.quick,
     only: values.only,
     json: values.json ?? null,
+    readme: values.readme,
     peers: !values.quick,
     build: !values["no-build"],
     size: { ...size, rounds: readRounds(values.rounds) ?? size.rounds },
   };
+}
+
+/** Whether a run measures everything, all the way. */
+export function isFull({ quick, only }) {
+  return !quick && only.length === 0;
 }
 
 function readRounds(text) {

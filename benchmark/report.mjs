@@ -83,9 +83,14 @@ function busyWarning({ machine, loadBefore }) {
   return `\nThe machine was busy before the run began: look at "best" and the cpu times, or measure again.`;
 }
 
-function machineLine({ machine, loadBefore, loadAfter }) {
-  const { cpu, cores, node, redis, system } = machine;
-  return `${cpu}, ${cores} cores, ${system}, Node ${node}, ${redis}, load ${loadBefore[0]} before, ${loadAfter[0]} after`;
+/** "AMD EPYC, 2 cores, Node 20.20.2, Redis 7.0.15" */
+export function machineOf({ machine: { cpu, cores, node, redis } }) {
+  return `${cpu}, ${cores} cores, Node ${node}, ${redis}`;
+}
+
+function machineLine(results) {
+  const { machine, loadBefore, loadAfter } = results;
+  return `${machineOf(results)}, ${machine.system}, load ${loadBefore[0]} before, ${loadAfter[0]} after`;
 }
 
 function speed({ baseline, fasterThanBaseline }) {

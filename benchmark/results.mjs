@@ -8,12 +8,13 @@ const folder = fileURLToPath(new URL("./results/", import.meta.url));
 
 /**
  * What a heat came to, one entry per contestant: the value's median and range, how many times the baseline's value it
- * is (paired round by round), how much of the floor's rate it reaches, the medians per operation of what it cost, the spread of its samples in ms, and the
- * figures beside the value.
+ * is (paired round by round), how much of the floor's rate it reaches, the medians per operation of what it cost, the
+ * spread of its samples in ms, and the figures beside the value.
  */
 export function resultOf({ name, scenario, group }, lanes) {
   const baseline = lanes.find(({ contestant }) => contestant.baseline);
   const floor = lanes.find(({ contestant }) => contestant.floor === "scripts");
+  const compared = { baseline: scenario.withoutRatio ? undefined : baseline, floor };
   return {
     name,
     title: scenario.title,
@@ -21,7 +22,7 @@ export function resultOf({ name, scenario, group }, lanes) {
     group,
     figures: scenario.figures ?? [],
     sizes: scenario.sizes ?? null,
-    contestants: lanes.map((lane) => entryOf(lane, scenario, { baseline: scenario.withoutRatio ? undefined : baseline, floor })),
+    contestants: lanes.map((lane) => entryOf(lane, scenario, compared)),
   };
 }
 

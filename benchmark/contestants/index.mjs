@@ -86,7 +86,7 @@ export const contestants = [
   },
   {
     id: "floor-scripts",
-    name: "floor: our two scripts, redis-benchmark",
+    name: "redis-benchmark, our two scripts",
     group: "redis",
     floor: "scripts",
     keySets: true,
@@ -95,7 +95,7 @@ export const contestants = [
   },
   {
     id: "floor-get",
-    name: "floor: two GETs, redis-benchmark",
+    name: "redis-benchmark, two GETs",
     group: "redis",
     floor: "round-trip",
     keySets: true,

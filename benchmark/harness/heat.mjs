@@ -41,7 +41,7 @@ export async function runHeat({ scenario, entrants }, surroundings) {
       });
     }
     for (let round = 0; round < roundsOf(scenario, surroundings.size); round++) {
-      for (const lane of inTurn(lanes, round)) {
+      for (const lane of inTurn(lanes, round).filter(({ contestant }) => takesPart(contestant, scenario, round))) {
         await attempt(lane, scenario, surroundings, () => takeRound(lane, scenario, round, surroundings));
       }
     }
@@ -53,7 +53,13 @@ export async function runHeat({ scenario, entrants }, surroundings) {
 
 /** Steps of a heat, as `onStep` counts them. */
 export function stepsOf({ scenario, entrants }, size) {
-  return entrants.length * (2 + roundsOf(scenario, size));
+  const rounds = roundsOf(scenario, size);
+  const taken = (entrant) => Array.from({ length: rounds }, (_, n) => n).filter((n) => takesPart(entrant, scenario, n));
+  return entrants.reduce((sum, entrant) => sum + 2 + taken(entrant).length, 0);
+}
+
+function takesPart({ peer }, { peerRoundsMax = Infinity }, round) {
+  return !peer || round < peerRoundsMax;
 }
 
 function roundsOf(scenario, size) {

@@ -4,9 +4,9 @@ import { calibrate } from "./throughput.mjs";
 
 const width = 64;
 const wide = `distinct keys, ${width} at once,`;
-/** Renewed every second, five times as often as ours are by default: the measurements see every lease renewed. */
-const leaseSeconds = 3;
-const renewalMs = 1000;
+/** Renewed every two seconds, more than twice as often as ours are by default: the measurements see every lease renewed. */
+const leaseSeconds = 6;
+const renewalMs = 2000;
 
 /** Of so many measurements at each size the median counts. */
 const repeats = 3;
@@ -36,6 +36,8 @@ const amongLeases = {
     title: `execute, ${wide} beside ${leaseSizes.at(-1)} running jobs with leases of ${leaseSeconds} s`,
     sizes: leaseSizes,
   }),
+  // Medusa's provider loses some of them where the machine is busy: it renews each by a timer of the event loop.
+  oursOnly: true,
   warmUp: ([process], { roundMs }) => calibrate(process, lanes("execute"), Math.max(renewalMs / repeats, roundMs)),
   async round([process], { plan, probe }) {
     const parts = await atEach(leaseSizes, async (to) => {

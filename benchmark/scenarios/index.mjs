@@ -29,6 +29,7 @@ import { throughputScenarios } from "./throughput.mjs";
  * @property {boolean} [withoutRatio] whether a ratio of two values would say nothing
  * @property {import('../figures.mjs').Figure[]} [figures] which of its rounds' `extra` numbers the tables show
  * @property {number} [roundsMax] fewer rounds than asked for
+ * @property {number} [peerRoundsMax] fewer still for the peers, of which some take seconds for what takes others ms
  * @property {boolean} [long] whether a round takes seconds: the run's size says how many there are at most
  * @property {number} [roundLimitMs] how long one round may take, where not as long as the run's size says
  * @property {(processes: Participant[], size) => Promise<any>} warmUp what it returns is the rounds' `plan`
