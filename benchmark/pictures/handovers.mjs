@@ -1,6 +1,6 @@
 // From the end of a job in one process to the beginning of the next one in another.
 import { number } from "../table.mjs";
-import { colourOf, labelsOf, logarithmic } from "./style.mjs";
+import { colourOf, labelsOf, milliseconds } from "./style.mjs";
 
 const kinds = {
   "redis/handover": "one waits, jobs of 50 to 250 ms",
@@ -10,13 +10,15 @@ const kinds = {
 
 export const handovers = {
   file: "handovers",
-  title: "Handover between two processes: end of one job to the start of the next",
-  subtitle: "on Redis; box from the 25th to the 75th percentile, line from the 1st to the 99th, white: median, dot: longest",
+  title: "Handover between two processes",
+  subtitle: "on Redis, end of a job to the next one; box: 25th to 75th percentile, line: 1st to 99th, white: median, dot: longest",
   draw({ heats }) {
     const found = heats.filter(({ name }) => name in kinds);
     const rows = found.flatMap((heat) => heat.contestants.flatMap(spreadOf));
     if (rows.length === 0) return null;
-    const x = milliseconds(rows);
+    // With room for the text behind the longest one.
+    const [least, most] = [Math.min(...rows.map(({ p1 }) => p1)), Math.max(...rows.map(({ max }) => max))];
+    const x = milliseconds("ms, logarithmic", least / 1.5, most * 6);
     const colours = colourOf(rows);
     return {
       vconcat: found.map((heat) => panel(kinds[heat.name], heat.contestants.flatMap(spreadOf), x, colours)),
@@ -25,13 +27,6 @@ export const handovers = {
     };
   },
 };
-
-/** The same axis for all panels, with room for the text behind the longest one. */
-function milliseconds(rows) {
-  const domain = [Math.min(...rows.map(({ p1 }) => p1)) / 1.5, Math.max(...rows.map(({ max }) => max)) * 6];
-  const values = [0.01, 0.1, 1, 10, 100, 1000, 10_000].filter((ms) => ms >= domain[0] && ms <= domain[1]);
-  return logarithmic("ms, logarithmic", { domain, nice: false, axis: { format: "~r", values } });
-}
 
 function panel(title, rows, x, colours) {
   const y = {

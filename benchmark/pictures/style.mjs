@@ -80,14 +80,22 @@ export function colourOf(rows) {
   };
 }
 
-/** A logarithmic axis. */
+/** A logarithmic axis: of as many powers of ten as there are, or of given `values`. */
 export function logarithmic(title, { axis = {}, ...scale } = {}) {
-  return { type: "quantitative", scale: { type: "log", ...scale }, axis: { title, format: "~s", tickCount: 3, ...axis } };
+  const marks = axis.values ? { labelOverlap: false } : { tickCount: 3 };
+  return { type: "quantitative", scale: { type: "log", ...scale }, axis: { title, format: "~s", ...marks, ...axis } };
 }
 
 /** One of given numbers, as far apart as their ratios are. */
 export function steps(field, title, values) {
   return { field, ...logarithmic(title, { nice: false, padding: 14, axis: { values, format: "~s" } }) };
+}
+
+/** Milliseconds from `least` to `most`. */
+export function milliseconds(title, least, most) {
+  const powers = [0.01, 0.1, 1, 10, 100, 1000, 10_000, 100_000];
+  const values = powers.filter((ms) => ms >= least && ms <= most);
+  return logarithmic(title, { domain: [least, most], nice: false, axis: { values, format: ",~r" } });
 }
 
 /** A dash for what is no lock. */

@@ -1,5 +1,5 @@
 // How long each of many callers of one key waits: the distribution.
-import { colourOf, labelsOf, logarithmic } from "./style.mjs";
+import { colourOf, labelsOf, milliseconds } from "./style.mjs";
 
 const shape = /^(memory|redis)\/hot-key-(100|1000)-waiters$/;
 const groupNames = { memory: "in memory", redis: "on Redis" };
@@ -14,6 +14,8 @@ export const waits = {
       return group === undefined ? [] : heat.contestants.flatMap((entry) => distribution(entry, panelOf(waiters, group)));
     });
     if (rows.length === 0) return null;
+    const times = rows.map(({ ms }) => ms);
+    const x = milliseconds("ms waited", Math.min(...times), 1.1 * Math.max(...times));
     return {
       data: { values: rows },
       facet: { field: "panel", type: "nominal", sort: panels },
@@ -25,7 +27,7 @@ export const waits = {
         height: 190,
         mark: { type: "line", interpolate: "step-after" },
         encoding: {
-          x: { field: "ms", ...logarithmic("ms waited", { axis: { format: "~r" } }) },
+          x: { field: "ms", ...x },
           y: {
             field: "share",
             type: "quantitative",

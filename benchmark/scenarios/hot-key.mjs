@@ -56,7 +56,7 @@ const acrossProcesses = {
     { id: "longestWaitRatio", head: "longest waits, max/min", better: "less" },
     { id: "leastShare", head: "least share in a second", better: "more" },
   ],
-  roundsMax: 5,
+  roundsMax: 3,
   peerRoundsMax: 1,
   async warmUp(crowd) {
     await allAtOnce(crowd, { callers: 5, holdsEach: 2 });

@@ -12,7 +12,7 @@ export const releaseAllScenarios = [
     withoutPeers: true,
     // Both look through the whole database, which must not hold the other one's locks.
     ownDatabase: true,
-    roundsMax: 5,
+    roundsMax: 3,
     roundLimitMs: 120_000,
     async warmUp([process]) {
       await process.run("holdLocks", { prefix: "foreign", to: foreign, ownerId: "somebody else" });

@@ -31,6 +31,7 @@ function throughput({ id, title, params }) {
     unit: "us/op",
     groups: ["memory", "redis"],
     withFloor: true,
+    peerRoundsMax: 3,
     warmUp: ([process], size) => calibrate(process, params, size.roundMs),
     async round([process], { plan }) {
       // The floor counts what it cost the server itself, without what it needed beside that.
