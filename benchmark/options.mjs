@@ -2,7 +2,7 @@ import { parseArgs } from "node:util";
 
 export const usage = `Usage: npm run bench -- [options]
 
-  --quick             fewer and shorter rounds, without the Node peers: three to four minutes
+  --quick             fewer and shorter rounds, without the Node peers: about four minutes
   --only <substring>  only heats whose name ("memory/execute-64-wide", "redis/hot-key-1000-waiters", ...) holds it,
                       or is it where a heat is called so; may be repeated
   --rounds <n>        measured rounds per contestant (default 7, quick 3)

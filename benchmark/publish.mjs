@@ -10,7 +10,7 @@ const folder = fileURLToPath(new URL("./results/", import.meta.url));
 /** Draws and writes them from the newest full run's results. @throws {Failure} where there are none */
 export async function publish() {
   const run = newestResults();
-  if (run === null) throw new Failure("There are no results of a full run in benchmark/results.");
+  if (run === null) throw new Failure("There are no results in benchmark/results of a full run that this project's locks and Medusa's finished.");
   const files = await drawPictures(run.results, folder, run.name.replace(/\.json$/, ""));
   for (const file of files) console.log(`Picture: ${relative(process.cwd(), file)}`);
   writeReadme(run);

@@ -44,11 +44,17 @@ const rows = [
   ["two items, 16 callers at once in 4 processes: served", "redis/reserve-two-opposite-orders", "", served],
 ];
 
-/** @returns {{name: string, results: object}} of the newest full run whose results are there, or null */
+/** @returns {{name: string, results: object}} of the newest full run that ours and Medusa's finished, or null */
 export function newestResults() {
   const files = readdirSync(resultsFolder).filter((name) => name.endsWith(".json") && !name.endsWith("-quick.json"));
   const runs = files.map((name) => ({ name, results: JSON.parse(readFileSync(new URL(name, resultsFolder), "utf8")) }));
-  return runs.sort((a, b) => a.results.date.localeCompare(b.results.date)).at(-1) ?? null;
+  const finished = runs.filter(({ results }) => results.heats.every(isFinished));
+  return finished.sort((a, b) => a.results.date.localeCompare(b.results.date)).at(-1) ?? null;
+}
+
+// What the table compares. Where a peer did not finish, or the floor, it is missing there.
+function isFinished({ contestants }) {
+  return contestants.every(({ id, baseline, error }) => error === null || !(baseline || id.startsWith("native-")));
 }
 
 /** What stands between the README's marks. */
@@ -56,9 +62,10 @@ export function numbersOf({ name, results }) {
   const { machine, loadBefore, commit, date } = results;
   const lines = rows.flatMap(([text, heat, unit, reading]) => row(results, { text, heat, unit, ...(reading ?? value) }));
   const images = shownPictures.map(({ file, text }) => `![${text}](benchmark/results/${file}.svg)`);
+  const { cpu, cores, system, node, redis } = machine;
   return `
-Measured on ${date.slice(0, 10)} at \`${commit}\`: ${machine.cpu}, ${machine.cores} cores, ${machine.system}, Node ${machine.node},
-${machine.redis} on loopback, load average ${loadBefore[0]} before. [All numbers](benchmark/results/${name}).
+Measured on ${date.slice(0, 10)} at \`${commit}\`: ${cpu}, ${cores} cores, ${system}, Node ${node}, ${redis} on
+loopback, load average ${loadBefore[0]} before. [All numbers](benchmark/results/${name}).
 
 ${images.join("\n\n")}
 
@@ -74,7 +81,7 @@ function row({ heats }, { text, heat, unit, read, ratio = ratioOf(read) }) {
   if (!found) return [];
   const ours = found.contestants.find(({ id }) => id.startsWith("native-"));
   const theirs = found.contestants.find(({ baseline }) => baseline);
-  const show = (entry) => (entry && number(read(entry)) !== "" ? `${number(read(entry))} ${unit}`.trim() : "");
+  const show = (entry) => (entry ? shown(read(entry), unit) : "");
   const isTime = read === value.read;
   const cells = [
     text,
@@ -85,6 +92,12 @@ function row({ heats }, { text, heat, unit, read, ratio = ratioOf(read) }) {
     isTime ? percent(ours?.shareOfFloor?.median) : "",
   ];
   return [`| ${cells.join(" | ")} |`];
+}
+
+/** What has no unit is a count. */
+function shown(value, unit) {
+  if (value === undefined || value === null) return "";
+  return unit === "" ? String(value) : `${number(value)} ${unit}`;
 }
 
 function ratioOf(read) {

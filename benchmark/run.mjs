@@ -11,14 +11,16 @@ await main(async () => {
     return;
   }
   await (options.readme ? installPackages() : prepare(options));
+  let finished = true;
   if (!options.readme) {
     const { bench } = await import("./harness/bench.mjs");
-    if (!(await bench(options))) throw new Failure("Not every contestant finished: see the remarks above.");
+    finished = await bench(options);
   }
   if (options.readme || isFull(options)) {
     const { publish } = await import("./publish.mjs");
     await publish();
   }
+  if (!finished) throw new Failure("Not every contestant finished: see the remarks above.");
 });
 
 function optionsOrFailure() {

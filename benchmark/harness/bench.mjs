@@ -43,7 +43,7 @@ function heatsFor({ only, peers }) {
   const built = nativeIsBuilt();
   if (!built) console.warn("medusa-locking-native is left out: it is not built (npm run build).");
   const floors = findBenchmark() !== undefined;
-  if (!floors) console.warn("The floor is left out: there is no redis-benchmark (Debian, Ubuntu: apt-get install redis-tools).");
+  if (!floors) console.warn("The floor is left out: no redis-benchmark (Debian, Ubuntu: apt-get install redis-tools).");
   const field = contestants.filter(
     ({ peer, floor, module }) => (peers || !peer) && (floors || !floor) && (built || module !== "./native.mjs"),
   );

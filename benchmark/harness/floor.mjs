@@ -13,8 +13,9 @@ const database = 1;
 const fresh = 2_000_000_000;
 /** How many locks there are to each one that `release` draws: then few are drawn that have been released already. */
 const sparePerDraw = 8;
-/** The share of the locks drawn that must really have been taken, or released. */
+/** The share of the locks drawn that must really have been taken, or released, but for so many drawn twice by chance. */
 const leastShare = 0.85;
+const twiceByChance = 20;
 const locksMax = 1_000_000;
 const fillPerCall = 10_000;
 
@@ -103,5 +104,5 @@ export class Floor {
 }
 
 function check(locks, drawn, what) {
-  if (locks < leastShare * drawn) throw new Error(`only ${locks} locks of ${drawn} were ${what}`);
+  if (locks < leastShare * drawn - twiceByChance) throw new Error(`only ${locks} locks of ${drawn} were ${what}`);
 }

@@ -19,7 +19,8 @@ export function findBenchmark() {
  * @returns {Promise<number>} how many ms it took
  */
 export async function drive({ port, database, command, count, pipeline, keyspace }) {
-  const settings = { "-h": "127.0.0.1", "-p": port, "--dbnum": database, "-c": 1, "-n": count, "-P": pipeline, "-r": keyspace };
+  const server = { "-h": "127.0.0.1", "-p": port, "--dbnum": database };
+  const settings = { ...server, "-c": 1, "-n": count, "-P": pipeline, "-r": keyspace };
   const flags = Object.entries(settings).flatMap(([flag, value]) => [flag, String(value)]);
   const { code, output } = await run([findBenchmark(), ...flags, "--csv", ...command]);
   // The last line is "<the command>","<requests per second>",...; quotes are in none of our commands.

@@ -11,7 +11,10 @@ const kinds = {
 export const handovers = {
   file: "handovers",
   title: "Handover between two processes",
-  subtitle: "on Redis, end of a job to the next one; box: 25th to 75th percentile, line: 1st to 99th, white: median, dot: longest",
+  subtitle: [
+    "on Redis, from the end of a job to the beginning of the next one",
+    "box: 25th to 75th percentile, line: 1st to 99th, white: median, dot: longest",
+  ],
   draw({ heats }) {
     const found = heats.filter(({ name }) => name in kinds);
     const rows = found.flatMap((heat) => heat.contestants.flatMap(spreadOf));

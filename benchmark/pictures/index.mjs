@@ -21,7 +21,7 @@ export async function drawPictures(results, folder, source) {
   for (const { file, title, subtitle, draw } of pictures) {
     const spec = draw(results);
     if (spec === null) continue;
-    const about = { title, subtitle: [subtitle, `${machineOf(results)}; ${source}`], source };
+    const about = { title, subtitle: [subtitle, `${machineOf(results)}; ${source}`].flat(), source };
     files.push(`${folder}${file}.svg`);
     writeFileSync(files.at(-1), await svgOf(spec, about));
   }

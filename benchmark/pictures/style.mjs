@@ -117,7 +117,8 @@ export async function svgOf(spec, { title, subtitle, source }) {
   const svg = await view.toSVG();
   view.finalize();
   const opening = /^<svg[^>]*>/.exec(svg)[0];
-  return `${opening}\n<title>${escaped(title)}</title>\n<desc>${escaped(source)}</desc>\n${darkRules()}${svg.slice(opening.length)}\n`;
+  const head = [opening, `<title>${escaped(title)}</title>`, `<desc>${escaped(source)}</desc>`, darkRules()];
+  return `${head.join("\n")}${svg.slice(opening.length)}\n`;
 }
 
 function darkRules() {

@@ -16,7 +16,11 @@ const lockSizes = [100, 1000, 10_000, 100_000];
 const leaseSizes = [100, 1000, 10_000];
 
 const amongLocks = {
-  ...growth({ id: "growth-locks", title: `acquire + release, ${wide} beside ${lockSizes.at(-1)} held locks`, sizes: lockSizes }),
+  ...growth({
+    id: "growth-locks",
+    title: `acquire + release, ${wide} beside ${lockSizes.at(-1)} held locks`,
+    sizes: lockSizes,
+  }),
   warmUp: ([process], { roundMs }) => calibrate(process, lanes("acquire-release"), roundMs),
   async round([process], { plan, probe }) {
     let from = 0;
@@ -54,7 +58,11 @@ const waiters = [100, 1000, 10_000];
 const servedInAll = waiters.at(-1);
 
 const amongWaiters = {
-  ...growth({ id: "growth-waiters", title: `one hot key, each of ${waiters.at(-1)} waiters in one process`, sizes: waiters }),
+  ...growth({
+    id: "growth-waiters",
+    title: `one hot key, each of ${waiters.at(-1)} waiters in one process`,
+    sizes: waiters,
+  }),
   oursOnly: true,
   async warmUp([process]) {
     await process.run("hotKey", { key: "hot", waiters: servedInAll });
