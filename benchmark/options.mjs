@@ -2,26 +2,31 @@ import { parseArgs } from "node:util";
 
 export const usage = `Usage: npm run bench -- [options]
 
-  --quick             fewer and shorter rounds, without the Node peers: three to four minutes
+  --quick             fewer and shorter rounds, without the Node peers: about four minutes
   --only <substring>  only heats whose name ("memory/execute-64-wide", "redis/hot-key-1000-waiters", ...) holds it,
                       or is it where a heat is called so; may be repeated
-  --rounds <n>        measured rounds per contestant (default 9, quick 3)
+  --rounds <n>        measured rounds per contestant (default 7, quick 3)
   --no-build          measures the addon as it is built now, or goes without it where there is none
   --json <file>       also write the results to this file
+  --readme            measures nothing: draws the pictures and writes the README's numbers from the newest full run
   --help              this text
 
-A full run writes benchmark/results/<date>-<commit>.json, a quick one adds "-quick" to the name;
-a run with --only writes a file only where --json asks for it.`;
+A full run writes benchmark/results/<date>-<commit>.json, the pictures beside it and the numbers in README.md; a quick
+one only the first, with "-quick" in its name; a run with --only writes a file only where --json asks for it.`;
 
-/** Which share of the full work a run does. Rounds of a throughput scenario are sized by time, the others by count. */
+/**
+ * Which share of the full work a run does. Rounds of a throughput scenario are sized by time, the others by count. All of
+ * it takes about twelve minutes on a quiet machine with two cores.
+ */
 const full = {
-  rounds: 9,
-  longRoundsMax: 5,
-  roundMs: 500,
-  handovers: 10,
-  chainLimitMs: 45_000,
-  turnsLimitMs: 5_000,
-  churnOperations: 1_000_000,
+  rounds: 7,
+  longRoundsMax: 2,
+  roundMs: 200,
+  handovers: 8,
+  chainLimitMs: 15_000,
+  turnsLimitMs: 4_000,
+  churnOperations: 100_000,
+  leasesMs: 60_000,
   roundLimitMs: 90_000,
 };
 const quick = {
@@ -32,6 +37,7 @@ const quick = {
   chainLimitMs: 7_500,
   turnsLimitMs: 1_200,
   churnOperations: 50_000,
+  leasesMs: 10_000,
   roundLimitMs: 30_000,
 };
 
@@ -47,6 +53,7 @@ export function readOptions(argv) {
       only: { type: "string", multiple: true, default: [] },
       rounds: { type: "string" },
       json: { type: "string" },
+      readme: { type: "boolean", default: false },
       "no-build": { type: "boolean", default: false },
       help: { type: "boolean", default: false },
     },
@@ -57,10 +64,16 @@ export function readOptions(argv) {
     quick: values.quick,
     only: values.only,
     json: values.json ?? null,
+    readme: values.readme,
     peers: !values.quick,
     build: !values["no-build"],
     size: { ...size, rounds: readRounds(values.rounds) ?? size.rounds },
   };
+}
+
+/** Whether a run measures everything, all the way. */
+export function isFull({ quick, only }) {
+  return !quick && only.length === 0;
 }
 
 function readRounds(text) {

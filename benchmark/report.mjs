@@ -1,5 +1,6 @@
 // Tables for people; the numbers behind them are in the results file.
-import { number, table, times } from "./table.mjs";
+import { isOurs } from "./contestants/index.mjs";
+import { number, percent, table, times } from "./table.mjs";
 
 const heatColumns = [
   { head: "", text: ({ name }) => name, align: "left" },
@@ -7,6 +8,7 @@ const heatColumns = [
   { head: "min", text: ({ value }) => number(value?.min) },
   { head: "max", text: ({ value }) => number(value?.max) },
   { head: "speed", text: speed },
+  { head: "of floor", text: ({ shareOfFloor }) => percent(shareOfFloor?.median) },
   { head: "loop us/op", text: ({ perOperation }) => number(perOperation.loopUs) },
   { head: "cpu us/op", text: ({ perOperation }) => number(perOperation.cpuUs) },
   { head: "redis cmds/op", text: ({ perOperation }) => number(perOperation.redisCommands) },
@@ -41,13 +43,14 @@ export function summaryTable(results) {
     { head: "from", text: ({ ours }) => times(ours?.fasterThanBaseline?.min) },
     { head: "to", text: ({ ours }) => times(ours?.fasterThanBaseline?.max) },
     { head: "best", text: ({ ours }) => times(ours?.bestFasterThanBaseline) },
+    { head: "of floor", text: ({ ours }) => percent(ours?.shareOfFloor?.median) },
     { head: "loop time", text: ({ ours, baseline }) => share(ours, baseline, "loopUs") },
     { head: "cpu time", text: ({ ours, baseline }) => share(ours, baseline, "cpuUs") },
     { head: "redis cmds", text: ({ ours, baseline }) => share(ours, baseline, "redisCommands") },
   ];
   const rows = results.heats.map((heat) => ({
     heat,
-    ours: heat.contestants.find(({ id }) => id.startsWith("native")),
+    ours: heat.contestants.find(isOurs),
     baseline: heat.contestants.find((entry) => entry.baseline),
   }));
   return `\n${machineLine(results)}${busyWarning(results)}
@@ -80,9 +83,14 @@ function busyWarning({ machine, loadBefore }) {
   return `\nThe machine was busy before the run began: look at "best" and the cpu times, or measure again.`;
 }
 
-function machineLine({ machine, loadBefore, loadAfter }) {
-  const { cpu, cores, node, redis, system } = machine;
-  return `${cpu}, ${cores} cores, ${system}, Node ${node}, ${redis}, load ${loadBefore[0]} before, ${loadAfter[0]} after`;
+/** "AMD EPYC, 2 cores, Node 20.20.2, Redis 7.0.15" */
+export function machineOf({ machine: { cpu, cores, node, redis } }) {
+  return `${cpu}, ${cores} cores, Node ${node}, ${redis}`;
+}
+
+function machineLine(results) {
+  const { machine, loadBefore, loadAfter } = results;
+  return `${machineOf(results)}, ${machine.system}, load ${loadBefore[0]} before, ${loadAfter[0]} after`;
 }
 
 function speed({ baseline, fasterThanBaseline }) {
@@ -102,5 +110,5 @@ function remark({ error, rounds }) {
 function share(ours, baseline, field) {
   const part = ours?.perOperation[field];
   const whole = baseline?.perOperation[field];
-  return part === undefined || part === null || !whole ? "" : `${number((100 * part) / whole)}%`;
+  return part === undefined || part === null || !whole ? "" : percent(part / whole);
 }

@@ -8,22 +8,25 @@ const folder = fileURLToPath(new URL("./results/", import.meta.url));
 
 /**
  * What a heat came to, one entry per contestant: the value's median and range, how many times the baseline's value it
- * is (paired round by round), the medians per operation of what it cost, the spread of its samples in ms, and the
- * figures beside the value.
+ * is (paired round by round), how much of the floor's rate it reaches, the medians per operation of what it cost, the
+ * spread of its samples in ms, and the figures beside the value.
  */
 export function resultOf({ name, scenario, group }, lanes) {
   const baseline = lanes.find(({ contestant }) => contestant.baseline);
+  const floor = lanes.find(({ contestant }) => contestant.floor === "scripts");
+  const compared = { baseline: scenario.withoutRatio ? undefined : baseline, floor };
   return {
     name,
     title: scenario.title,
     unit: scenario.unit,
     group,
     figures: scenario.figures ?? [],
-    contestants: lanes.map((lane) => entryOf(lane, scenario, scenario.withoutRatio ? undefined : baseline)),
+    sizes: scenario.sizes ?? null,
+    contestants: lanes.map((lane) => entryOf(lane, scenario, compared)),
   };
 }
 
-function entryOf({ contestant, rounds, error }, { figures = [] }, baseline) {
+function entryOf({ contestant, rounds, error }, { figures = [] }, { baseline, floor }) {
   const values = rounds.map(({ value }) => value);
   const samples = samplesOf(rounds);
   return {
@@ -35,6 +38,7 @@ function entryOf({ contestant, rounds, error }, { figures = [] }, baseline) {
     value: summarise(values),
     fasterThanBaseline: baseline ? summarise(pairedRatios(valuesOf(baseline), values)) : null,
     bestFasterThanBaseline: baseline ? bestRatio(valuesOf(baseline), values) : null,
+    shareOfFloor: floor ? summarise(pairedRatios(valuesOf(floor), values)) : null,
     perOperation: perOperation(rounds),
     spread: spreadOf(samples, samplesOf(baseline?.rounds ?? [])),
     percentiles: samples.length > 0 ? percentiles(samples) : null,
@@ -57,7 +61,10 @@ function bestRatio(base, values) {
 }
 
 function perOperation(rounds) {
-  const each = (read) => summarise(rounds.map((round) => read(round) / round.cost.operations))?.median ?? null;
+  const each = (read) => {
+    const known = rounds.filter((round) => read(round) !== null);
+    return summarise(known.map((round) => read(round) / round.cost.operations))?.median ?? null;
+  };
   const onServer = rounds.every(({ server }) => server !== null);
   return {
     loopUs: each(({ cost }) => cost.loopUs),

@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 // The benchmark's one command. Sets itself up, then hands over to harness/bench.mjs.
 import { Failure, main } from "../scripts/command.mjs";
-import { readOptions, usage } from "./options.mjs";
-import { prepare } from "./setup.mjs";
+import { isFull, readOptions, usage } from "./options.mjs";
+import { installPackages, prepare } from "./setup.mjs";
 
 await main(async () => {
   const options = optionsOrFailure();
@@ -10,9 +10,17 @@ await main(async () => {
     console.log(usage);
     return;
   }
-  await prepare(options);
-  const { bench } = await import("./harness/bench.mjs");
-  if (!(await bench(options))) throw new Failure("Not every contestant finished: see the remarks above.");
+  await (options.readme ? installPackages() : prepare(options));
+  let finished = true;
+  if (!options.readme) {
+    const { bench } = await import("./harness/bench.mjs");
+    finished = await bench(options);
+  }
+  if (options.readme || isFull(options)) {
+    const { publish } = await import("./publish.mjs");
+    await publish();
+  }
+  if (!finished) throw new Failure("Not every contestant finished: see the remarks above.");
 });
 
 function optionsOrFailure() {

@@ -11,6 +11,11 @@ import { setUp } from "../scripts/setup.mjs";
 export async function prepare({ build }) {
   if (build) await setUp();
   await requireServer();
+  await installPackages();
+}
+
+/** The contestants, and what counts and draws. */
+export async function installPackages() {
   if (packagesMatchLock()) return;
   const command = npmCommand("ci", "--prefix", "benchmark", "--no-audit", "--no-fund");
   await quietly("installing the contestants", command);

@@ -12,6 +12,11 @@ export function times(ratio) {
   return ratio === undefined || ratio === null ? "" : `${number(ratio)}x`;
 }
 
+/** 0.5 as "50.0%", or nothing */
+export function percent(share) {
+  return share === undefined || share === null ? "" : `${number(100 * share)}%`;
+}
+
 /** Three significant digits, and no exponent. */
 export function number(value) {
   if (value === undefined || value === null) return "";

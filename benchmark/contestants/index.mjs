@@ -14,6 +14,8 @@ const root = fileURLToPath(new URL("../..", import.meta.url));
  * @property {'memory' | 'redis'} group what it competes in
  * @property {boolean} baseline whether the ratios of its group are to it
  * @property {boolean} peer a lock library that Medusa does not use
+ * @property {'scripts' | 'round-trip'} [floor] no contestant but `redis-benchmark`, saying what ours says (`module` then
+ *   tells what that is), or only asking for a value as often as ours asks the server
  * @property {boolean} keySets whether one call can take several keys
  * @property {string} manifest the package.json that holds its version
  * @property {string} module the file beside this one whose `open({redisUrl, namespace})` makes it
@@ -82,7 +84,30 @@ export const contestants = [
     manifest: "../node_modules/redlock-universal/package.json",
     module: "./redlock-universal.mjs",
   },
-].map((contestant) => ({ baseline: false, peer: false, ...contestant, version: versionIn(contestant.manifest) }));
+  {
+    id: "floor-scripts",
+    name: "redis-benchmark, our two scripts",
+    group: "redis",
+    floor: "scripts",
+    keySets: true,
+    manifest: "../../package.json",
+    module: "./native.mjs",
+  },
+  {
+    id: "floor-get",
+    name: "redis-benchmark, two GETs",
+    group: "redis",
+    floor: "round-trip",
+    keySets: true,
+    manifest: "../../package.json",
+    module: "./native.mjs",
+  },
+].map((contestant) => ({ baseline: false, peer: false, floor: null, ...contestant, version: versionIn(contestant.manifest) }));
+
+/** @param {{id: string}} contestant */
+export function isOurs({ id }) {
+  return id.startsWith("native-");
+}
 
 /** Makes the locks of a contestant in this process. */
 export async function openContestant(id, { redisUrl }) {

@@ -2,13 +2,14 @@
 import { relative } from "node:path";
 import { Failure } from "../../scripts/command.mjs";
 import { startRedis } from "../../scripts/redis-server.mjs";
-import { contestants, nativeIsBuilt } from "../contestants/index.mjs";
+import { contestants, isOurs, nativeIsBuilt } from "../contestants/index.mjs";
 import { heatTable, summaryTable } from "../report.mjs";
 import { resultOf, resultsFile, writeResults } from "../results.mjs";
 import { scenarios } from "../scenarios/index.mjs";
 import { runHeat, stepsOf } from "./heat.mjs";
 import { commitName, describeMachine, load } from "./machine.mjs";
 import { Progress } from "./progress.mjs";
+import { findBenchmark } from "./redis-benchmark.mjs";
 import { RedisProbe } from "./redis-probe.mjs";
 
 /**
@@ -41,7 +42,11 @@ function endOnSignals() {
 function heatsFor({ only, peers }) {
   const built = nativeIsBuilt();
   if (!built) console.warn("medusa-locking-native is left out: it is not built (npm run build).");
-  const field = contestants.filter(({ id, peer }) => (peers || !peer) && (built || !id.startsWith("native")));
+  const floors = findBenchmark() !== undefined;
+  if (!floors) console.warn("The floor is left out: no redis-benchmark (Debian, Ubuntu: apt-get install redis-tools).");
+  const field = contestants.filter(
+    ({ peer, floor, module }) => (peers || !peer) && (floors || !floor) && (built || module !== "./native.mjs"),
+  );
   const heats = scenarios.flatMap((scenario) => scenario.groups.map((group) => heatOf(scenario, group, field)));
   if (only.length === 0) return heats;
   const isName = (part) => heats.some(({ name }) => name === part);
@@ -51,7 +56,11 @@ function heatsFor({ only, peers }) {
 function heatOf(scenario, group, field) {
   const entrants = field.filter(
     (one) =>
-      one.group === group && (one.keySets || !scenario.needsKeySets) && !(one.peer && scenario.withoutPeers),
+      one.group === group &&
+      (one.keySets || !scenario.needsKeySets) &&
+      !(one.peer && scenario.withoutPeers) &&
+      !(one.floor && !scenario.withFloor) &&
+      (isOurs(one) || !scenario.oursOnly),
   );
   return { name: `${group}/${scenario.id}`, scenario, group, entrants };
 }
@@ -73,8 +82,9 @@ async function runAll(heats, options, { redisUrl, probe }) {
     for (const heat of heats) {
       progress.heat(heat.name);
       await probe.empty();
+      const start = performance.now();
       const lanes = await runHeat(heat, { size: options.size, redisUrl, probe, onStep: () => progress.step() });
-      const result = resultOf(heat, lanes);
+      const result = { ...resultOf(heat, lanes), seconds: Math.round((performance.now() - start) / 1000) };
       results.heats.push(result);
       progress.log(heatTable(result));
     }

@@ -1,6 +1,10 @@
 // One scenario in one group of contestants: opens their processes, warms them up, then lets them take turns, so that
 // whatever else the machine does meets all of them alike.
+import { Floor } from "./floor.mjs";
 import { Participant } from "./participant.mjs";
+
+/** Those before it are everybody's, and the floor's. */
+const firstOwnDatabase = 2;
 
 /**
  * @typedef {object} Round
@@ -19,8 +23,9 @@ import { Participant } from "./participant.mjs";
  * @returns {Promise<{contestant, rounds: Round[], error: string | null}[]>}
  */
 export async function runHeat({ scenario, entrants }, surroundings) {
-  const lanes = entrants.map((contestant) => ({
+  const lanes = entrants.map((contestant, n) => ({
     contestant,
+    redisUrl: scenario.ownDatabase ? `${surroundings.redisUrl}/${firstOwnDatabase + n}` : surroundings.redisUrl,
     processes: [],
     rounds: [],
     error: null,
@@ -28,7 +33,7 @@ export async function runHeat({ scenario, entrants }, surroundings) {
   }));
   try {
     await Promise.all(
-      lanes.map((lane) => attempt(lane, scenario, surroundings, () => lineUp(lane, scenario, surroundings))),
+      lanes.map((lane) => attempt(lane, scenario, surroundings, () => lineUp(lane, scenario))),
     );
     for (const lane of lanes) {
       await attempt(lane, scenario, surroundings, async () => {
@@ -36,7 +41,7 @@ export async function runHeat({ scenario, entrants }, surroundings) {
       });
     }
     for (let round = 0; round < roundsOf(scenario, surroundings.size); round++) {
-      for (const lane of inTurn(lanes, round)) {
+      for (const lane of inTurn(lanes, round).filter(({ contestant }) => takesPart(contestant, scenario, round))) {
         await attempt(lane, scenario, surroundings, () => takeRound(lane, scenario, round, surroundings));
       }
     }
@@ -48,7 +53,13 @@ export async function runHeat({ scenario, entrants }, surroundings) {
 
 /** Steps of a heat, as `onStep` counts them. */
 export function stepsOf({ scenario, entrants }, size) {
-  return entrants.length * (2 + roundsOf(scenario, size));
+  const rounds = roundsOf(scenario, size);
+  const taken = (entrant) => Array.from({ length: rounds }, (_, n) => n).filter((n) => takesPart(entrant, scenario, n));
+  return entrants.reduce((sum, entrant) => sum + 2 + taken(entrant).length, 0);
+}
+
+function takesPart({ peer }, { peerRoundsMax = Infinity }, round) {
+  return !peer || round < peerRoundsMax;
 }
 
 function roundsOf(scenario, size) {
@@ -62,10 +73,11 @@ function inTurn(lanes, round) {
   return [...lanes.slice(first), ...lanes.slice(0, first)];
 }
 
-async function lineUp(lane, scenario, { redisUrl }) {
+async function lineUp(lane, scenario) {
   const { processes = 1, instances = 1 } = scenario;
+  const kind = lane.contestant.floor ? Floor : Participant;
   const opened = await Promise.allSettled(
-    Array.from({ length: processes }, () => Participant.open(lane.contestant, { redisUrl, instances })),
+    Array.from({ length: processes }, () => kind.open(lane.contestant, { redisUrl: lane.redisUrl, instances })),
   );
   lane.processes = opened.filter(({ status }) => status === "fulfilled").map(({ value }) => value);
   const failed = opened.find(({ status }) => status === "rejected");

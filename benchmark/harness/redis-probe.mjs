@@ -16,16 +16,19 @@ const { Redis } = createRequire(import.meta.url)("ioredis");
 export class RedisProbe {
   #client;
   #onlyForClients;
+  #database;
 
-  static async open(url) {
+  /** @param {number} [database] whose keys are counted */
+  static async open(url, database = 0) {
     const client = new Redis(url, { lazyConnect: true });
     await client.connect();
-    return new RedisProbe(client, await commandsForClients(client));
+    return new RedisProbe(client, await commandsForClients(client), database);
   }
 
-  constructor(client, onlyForClients) {
+  constructor(client, onlyForClients, database) {
     this.#client = client;
     this.#onlyForClients = onlyForClients;
+    this.#database = database;
   }
 
   /** @returns an opaque reading for `since` */
@@ -36,7 +39,7 @@ export class RedisProbe {
       calls: Object.fromEntries(callCounts(text)),
       cpuUs: (field("used_cpu_user") + field("used_cpu_sys")) * 1e6,
       bytes: field("total_net_input_bytes") + field("total_net_output_bytes"),
-      keys: Number(/^db0:keys=(\d+)/m.exec(text)?.[1] ?? 0),
+      keys: Number(new RegExp(`^db${this.#database}:keys=(\\d+)`, "m").exec(text)?.[1] ?? 0),
       replyBytes: Buffer.byteLength(text),
     };
   }

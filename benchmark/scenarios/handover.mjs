@@ -14,6 +14,8 @@ export const handoverScenarios = [
     unit: "ms",
     groups: ["redis"],
     processes: 2,
+    roundsMax: 5,
+    peerRoundsMax: 3,
     async warmUp(pair) {
       for (let turn = 0; turn < 4; turn++) await handOver(pair, turn, holdFromMs);
     },

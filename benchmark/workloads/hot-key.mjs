@@ -51,3 +51,23 @@ export async function crowd(locks, { key, callers, holdsEach, startNs }) {
   const cost = await measured(callers * holdsEach, () => Promise.all(Array.from({ length: callers }, caller)));
   return { ...cost, holds };
 }
+
+/**
+ * One process's part of a crowd that stands for many processes: each of `fleet` is one of them, with one caller, who
+ * holds one of `keyCount` keys `holdsEach` times. They come in turn to the keys, from `firstMember` on.
+ * @returns cost, and `members`: the key of each, and its holds as `crowd` has them
+ */
+export async function crowdOfMany(_, { keyCount, firstMember, holdsEach, startNs }, _emit, fleet) {
+  await startAt(startNs);
+  let members;
+  const cost = await measured(fleet.length * holdsEach, async () => {
+    members = await Promise.all(
+      fleet.map(async (locks, n) => {
+        const key = `hot-${(firstMember + n) % keyCount}`;
+        const { holds } = await crowd(locks, { key, callers: 1, holdsEach, startNs: 0 });
+        return { key, holds };
+      }),
+    );
+  });
+  return { ...cost, members };
+}

@@ -15,9 +15,10 @@ const keySetsByShape = new Map();
  * @param {number} params.width
  * @param {number} params.keysPerCall
  * @param {number} params.count operations in all
+ * @param {number} [params.firstLane] the number of the first one, where other threads have lanes of their own
  */
-export async function lanes(locks, { operation, width, keysPerCall, count }) {
-  const keySets = keySetsOf(width, keysPerCall);
+export async function lanes(locks, { operation, width, keysPerCall, count, firstLane = 0 }) {
+  const keySets = keySetsOf(width, keysPerCall, firstLane);
   const left = { count };
   return measured(count, () => Promise.all(keySets.map((own) => callers[operation](locks, own, left))));
 }
@@ -39,12 +40,12 @@ const callers = {
   },
 };
 
-function keySetsOf(width, keysPerCall) {
-  const shape = `${width}x${keysPerCall}`;
+function keySetsOf(width, keysPerCall, firstLane) {
+  const shape = `${width}x${keysPerCall}+${firstLane}`;
   if (!keySetsByShape.has(shape)) {
     keySetsByShape.set(
       shape,
-      Array.from({ length: width }, (_, lane) => laneKeySets(lane, keysPerCall)),
+      Array.from({ length: width }, (_, lane) => laneKeySets(firstLane + lane, keysPerCall)),
     );
   }
   return keySetsByShape.get(shape);
