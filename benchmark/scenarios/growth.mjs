@@ -4,12 +4,9 @@ import { calibrate } from "./throughput.mjs";
 
 const width = 64;
 const wide = `distinct keys, ${width} at once,`;
-/** Renewed every two seconds, more than twice as often as ours are by default: the measurements see every lease renewed. */
+/** Renewed every two seconds, more than twice as often as ours are by default, and so once in each measurement. */
 const leaseSeconds = 6;
 const renewalMs = 2000;
-
-/** Of so many measurements at each size the median counts. */
-const repeats = 3;
 
 const ownerId = "the holder";
 const lockSizes = [100, 1000, 10_000, 100_000];
@@ -21,13 +18,13 @@ const amongLocks = {
     title: `acquire + release, ${wide} beside ${lockSizes.at(-1)} held locks`,
     sizes: lockSizes,
   }),
-  warmUp: ([process], { roundMs }) => calibrate(process, lanes("acquire-release"), roundMs),
+  warmUp: ([process], { roundMs }) => calibrate(process, lanes("acquire-release"), 2 * roundMs),
   async round([process], { plan, probe }) {
     let from = 0;
     const parts = await atEach(lockSizes, async (to) => {
       await process.run("holdLocks", { prefix: "held", from, to, ownerId });
       from = to;
-      return repeated(process, probe, { ...lanes("acquire-release"), ...plan });
+      return measured(probe, () => process.run("lanes", { ...lanes("acquire-release"), ...plan }));
     });
     await process.run("letGoOfLocks", { prefix: "held", to: lockSizes.at(-1), ownerId });
     return roundOf(lockSizes, parts);
@@ -42,11 +39,11 @@ const amongLeases = {
   }),
   // Medusa's provider loses some of them where the machine is busy: it renews each by a timer of the event loop.
   oursOnly: true,
-  warmUp: ([process], { roundMs }) => calibrate(process, lanes("execute"), Math.max(renewalMs / repeats, roundMs)),
+  warmUp: ([process], { roundMs }) => calibrate(process, lanes("execute"), Math.max(renewalMs, roundMs)),
   async round([process], { plan, probe }) {
     const parts = await atEach(leaseSizes, async (to) => {
       await process.run("growLeases", { to, leaseSeconds });
-      return repeated(process, probe, { ...lanes("execute"), ...plan });
+      return measured(probe, () => process.run("lanes", { ...lanes("execute"), ...plan }));
     });
     await process.run("endLeases", {});
     return roundOf(leaseSizes, parts);
@@ -97,12 +94,6 @@ async function atEach(sizes, measure) {
   const parts = [];
   for (const size of sizes) parts.push(await measure(size));
   return parts;
-}
-
-async function repeated(process, probe, params) {
-  const parts = [];
-  for (let n = 0; n < repeats; n++) parts.push(await measured(probe, () => process.run("lanes", params)));
-  return parts.sort((a, b) => a.cost.wallMs - b.cost.wallMs)[Math.floor(repeats / 2)];
 }
 
 async function measured(probe, work) {
