@@ -124,8 +124,8 @@ local function open_queues(me, queues, more)
           return me
         end
         if not string.find(member, '^%l+ %d+$') then
-          local inbox, granted = unpack(redis.call('HMGET', member, 'inbox', 'granted'))
-          if inbox and granted == '' and listens(inbox) then
+          local inbox = redis.call('HGET', member, 'inbox')
+          if inbox and redis.call('HGET', member, 'granted') == '' and listens(inbox) then
             return member, inbox
           end
         end
