@@ -54,14 +54,16 @@ describe("a fault that is put in on purpose is found", () => {
     enoughToJudge(result);
   });
 
-  for (const [fault, property] of [
+  // A lease that lapses unrenewed is seen by whoever loses it, and by two who are inside at once where the job does not
+  // look at its signal: which of them a short run has is up to the machine.
+  for (const [fault, ...properties] of [
     ["release-without-owner-check", "losses"],
-    ["no-renewal", "exclusion"],
+    ["no-renewal", "losses", "exclusion"],
     ["token-frozen", "tokens"],
   ]) {
-    test(`${fault}: ${property}`, async () => {
+    test(`${fault}: ${properties.join(" or ")}`, async () => {
       const result = await faulty(fault, 1);
-      assert.ok(violated(result).includes(property), text(result));
+      assert.ok(violated(result).some((property) => properties.includes(property)), text(result));
     });
   }
 });
