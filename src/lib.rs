@@ -3,7 +3,7 @@
 //! The map of the crate, from the inside out:
 //! - [`core`]: the lock logic. Pure: no I/O, no clock, no async, no napi.
 //! - [`backend`]: the logic put to work. `memory` behind a mutex; `redis` behind a connection.
-//! - [`clock`] and [`scheduler`]: the time, and the one thread that acts on it.
+//! - [`clock`] and [`scheduler`]: the time, and the one thread that acts on it; [`wakeups`] counts how often threads are woken.
 //! - `node`: the Node.js addon. The only code that names napi.
 
 pub mod backend;
@@ -14,3 +14,4 @@ mod faults;
 #[cfg(feature = "node")]
 mod node;
 pub mod scheduler;
+pub mod wakeups;

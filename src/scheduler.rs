@@ -14,6 +14,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::clock;
 use crate::core::moment::Moment;
+use crate::wakeups;
 
 /// The longest sleep while anything is scheduled. The thread's timer stands still while the machine is suspended
 /// and [`clock::now`] does not, so a deadline that passed during the sleep is seen this much later at the most.
@@ -97,6 +98,7 @@ impl Scheduler {
     fn wake_before(&self, deadline: Moment) {
         let state = self.state.lock();
         if state.sleeps_until.is_some_and(|until| deadline < until) {
+            wakeups::CLOCK.count();
             self.wake.notify_one();
         }
     }
