@@ -6,6 +6,7 @@
 //   npm run budget -- --rust                  what the Rust side allocates, and its instructions
 //   npm run budget -- --only "on Redis"       the scenarios with this in their names
 //   npm run budget -- --budgets other.mjs     other budgets than those of budgets.mjs
+//   npm run budget -- --tries N               counts a scenario that passes a budget N times (default 3)
 
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -18,10 +19,10 @@ import { scenarios } from "./scenarios.mjs";
 import { excesses, leastOf } from "./verdict.mjs";
 
 /** How often a scenario that passes a budget is counted: what the rest of the machine did to it, it does not do thrice. */
-const TRIES = 3;
+const TRIES = "3";
 
 await main(async () => {
-  const { js, rust, only, budgets } = await readOptions(process.argv.slice(2));
+  const { js, rust, only, tries, budgets } = await readOptions(process.argv.slice(2));
   const wanted = scenarios.filter(({ name }) => name.includes(only));
   if (wanted.length === 0) throw new Failure(`no scenario has "${only}" in its name`);
   await setUp();
@@ -29,7 +30,7 @@ await main(async () => {
   const counters = await countersOf({ js, rust });
   const failures = [];
   try {
-    for (const scenario of wanted) failures.push(...(await judge(scenario, counters, budgets)));
+    for (const scenario of wanted) failures.push(...(await judge(scenario, { counters, budgets, tries })));
   } finally {
     await counters.stop();
   }
@@ -43,16 +44,16 @@ async function readOptions(args) {
   const file = values.budgets ? pathToFileURL(resolve(values.budgets)) : new URL("budgets.mjs", import.meta.url);
   const { budgets } = await import(file);
   const both = !values.js && !values.rust;
-  return { js: values.js ?? both, rust: values.rust ?? both, only: values.only ?? "", budgets };
+  return { js: values.js ?? both, rust: values.rust ?? both, only: values.only ?? "", tries: Number(values.tries), budgets };
 }
 
 function parse(args) {
   try {
     const flag = { type: "boolean" };
     const text = { type: "string" };
-    return parseArgs({ args, options: { js: flag, rust: flag, only: text, budgets: text } });
+    return parseArgs({ args, options: { js: flag, rust: flag, only: text, budgets: text, tries: { ...text, default: TRIES } } });
   } catch (error) {
-    throw new Failure(`${error.message}\n\nusage: npm run budget -- [--js] [--rust] [--only NAME] [--budgets FILE]`);
+    throw new Failure(`${error.message}\n\nusage: npm run budget -- [--js] [--rust] [--only NAME] [--budgets FILE] [--tries N]`);
   }
 }
 
@@ -81,9 +82,9 @@ async function countersOf({ js, rust }) {
 }
 
 /** Counts a scenario, shows its counts, and answers what is wrong with them. */
-async function judge(scenario, counters, budgets) {
+async function judge(scenario, { counters, budgets, tries }) {
   let counted = await counters.count(scenario);
-  for (let tries = 1; tries < TRIES && excesses(scenario, counted, budgets).length > 0; tries += 1) {
+  for (let tried = 1; tried < tries && excesses(scenario, counted, budgets).length > 0; tried += 1) {
     counted = leastOf(counted, await counters.count(scenario));
   }
   console.log(`\n${scenario.name}`);

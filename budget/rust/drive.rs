@@ -54,6 +54,8 @@ pub struct Drive {
     key_sets: Vec<Vec<String>>,
     /// How many operations were begun.
     begun: usize,
+    /// Reused, so that nothing is counted but what is driven.
+    asked: Vec<Asked>,
 }
 
 impl Drive {
@@ -84,6 +86,7 @@ impl Drive {
             width,
             key_sets: (0..sets).map(|set| key_set(set, keys_per_call)).collect(),
             begun: 0,
+            asked: Vec::with_capacity(width),
         })
     }
 
@@ -110,11 +113,11 @@ impl Drive {
             return Ok(());
         };
         let first = self.begun;
-        let mut asked = Vec::with_capacity(width);
+        let mut asked = std::mem::take(&mut self.asked);
         for operation in first..first + width {
             asked.push(member.request(self.keys(operation)?, self.claim(), PATIENCE)?);
         }
-        for (operation, asked) in (first..).zip(asked) {
+        for (operation, asked) in (first..).zip(asked.drain(..)) {
             let ticket = match asked {
                 Asked::Granted(ticket) => ticket,
                 Asked::Pending(ticket) if self.mailbox.next() == Some(granted(ticket)) => ticket,
@@ -129,6 +132,7 @@ impl Drive {
             }
         }
         self.begun += width;
+        self.asked = asked;
         Ok(())
     }
 
