@@ -46,7 +46,7 @@ export const budgets = {
     heapBytes: [1_600, "the promises of the caller, of the job and of its async function, and the lease"],
     allocations: [1.2, "the key"],
     allocatedBytes: [58, "the key"],
-    instructions: [2_650, "two turns of the table, a quarter of it the clock, which is a system call under valgrind"],
+    instructions: [2_650, "two turns of the table: keys are looked up in hash maps, who may have them is decided"],
   },
   "execute, 64 at once, in memory": {
     ...inMemory,
@@ -84,7 +84,7 @@ export const budgets = {
     heapBytes: [2_700, "as in memory, and the wait for two answers"],
     allocations: [1.2, "the key; commands and replies are written where the last ones were"],
     allocatedBytes: [60, "the key; commands and replies are written where the last ones were"],
-    instructions: [36_000, "the runtime goes to sleep and wakes for each half; the lock itself is a tenth of it"],
+    instructions: [36_000, "nearly half is the runtime, which sleeps and wakes for each half, and the connection"],
   },
   "execute, 64 at once, on Redis": {
     ...sixtyFourAtOnce,
