@@ -177,3 +177,16 @@ export interface NativeTlsOptions {
   servername?: string
   rejectUnauthorized?: boolean
 }
+
+/** How often the threads of the addon were woken since the process began. */
+export interface NativeWakeups {
+  /** The I/O thread, by callers and timers. */
+  io: number
+  /** How often the I/O thread went to sleep. */
+  ioSleeps: number
+  /** The thread for deadlines. */
+  clock: number
+}
+
+/** How often the threads of the addon were woken. */
+export declare function wakeups(): NativeWakeups

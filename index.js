@@ -838,3 +838,4 @@ module.exports = nativeBinding
 module.exports.Mailbox = nativeBinding.Mailbox
 module.exports.NativeLocks = nativeBinding.NativeLocks
 module.exports.Locks = nativeBinding.Locks
+module.exports.wakeups = nativeBinding.wakeups

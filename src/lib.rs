@@ -5,6 +5,7 @@
 //! - [`backend`]: the logic put to work. `memory` behind a mutex; `redis` behind a connection.
 //! - [`clock`] and [`scheduler`]: the time, and the one thread that acts on it.
 //! - [`sync`]: the locks and atomics by which the threads meet, which tests can take over.
+//! - [`wakeups`] counts how often threads are woken.
 //! - `node`: the Node.js addon. The only code that names napi.
 
 pub mod backend;
@@ -16,3 +17,4 @@ mod faults;
 mod node;
 pub mod scheduler;
 pub mod sync;
+pub mod wakeups;

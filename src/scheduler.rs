@@ -13,6 +13,7 @@ use std::time::Duration;
 use crate::clock;
 use crate::core::moment::Moment;
 use crate::sync::{AtomicU64, Condvar, Mutex};
+use crate::wakeups;
 
 /// The longest sleep while anything is scheduled. The thread's timer stands still while the machine is suspended
 /// and [`clock::now`] does not, so a deadline that passed during the sleep is seen this much later at the most.
@@ -98,6 +99,7 @@ impl Scheduler {
     fn wake_before(&self, deadline: Moment) {
         let state = self.state.lock();
         if state.sleeps_until.is_some_and(|until| deadline < until) {
+            wakeups::CLOCK.count();
             self.wake.notify_one();
         }
     }

@@ -10,3 +10,4 @@ mod key_argument;
 mod locks;
 mod mailbox;
 mod options;
+mod wakeups;

@@ -24,6 +24,7 @@ use crate::clock;
 use crate::core::fleet::{Answer, Push, Sent};
 use crate::core::moment::Moment;
 use crate::core::outcome::Failure;
+use crate::wakeups;
 
 /// How much is read at once.
 const READ_BYTES: usize = 64 * 1024;
@@ -173,15 +174,23 @@ impl Conversation {
             .min(shared.end_by().unwrap_or(Moment::NEVER));
         let mut timer = pin!(sleep(wake_at.since(clock::now()).min(IDLE)));
         let mut called = pin!(shared.attention.called());
+        let mut slept = false;
         let result = poll_fn(|cx| {
             if called.as_mut().poll(cx).is_ready() {
+                if slept {
+                    wakeups::IO.count();
+                }
                 return Poll::Ready(Ok(false));
             }
             match self.poll_io(cx) {
                 Ok(false) => {}
                 result => return Poll::Ready(result),
             }
-            timer.as_mut().poll(cx).map(|()| Ok(false))
+            let is_over = timer.as_mut().poll(cx);
+            if is_over.is_pending() && !std::mem::replace(&mut slept, true) {
+                wakeups::IO_SLEEPS.count();
+            }
+            is_over.map(|()| Ok(false))
         })
         .await;
         match result {

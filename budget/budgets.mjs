@@ -1,0 +1,152 @@
+// What an operation may cost, each with the reason why it costs that much. Where nothing but the code decides, a budget is
+// what was counted and 15 to 25 % on top, or exactly what it must be; where the scheduling of threads decides too, it is
+// what a busy machine makes of it. docs/PERFORMANCE.md says what the costs are made of.
+//
+// Who makes an operation cheaper lowers its budget. Who makes one dearer says here what that buys.
+
+const noThread = {
+  callbacks: [0, "in memory the answer is the call's own, and a release passes on in the same turn"],
+  ioSleeps: [0, "in memory there is no I/O"],
+  ioWakeups: [0, "in memory there is no I/O"],
+  clockWakeups: [0.01, "deadlines that rise wake nobody; one a run is the first"],
+};
+
+const inMemory = {
+  crossings: [2, "one call to ask, one to give back"],
+  ...noThread,
+  clockWakeups: [0, "deadlines that rise wake nobody, and what does not wait has none"],
+};
+
+/** One request after the other: every answer is waited for alone. */
+const oneAtATime = {
+  scriptCalls: [2.05, "one script to take, one to give back"],
+  bytesOut: [28, "a token of 16 digits and a 1"],
+  crossings: [6.1, "for each half the call, the drain that brings its answer, and the drain that finds no more"],
+  callbacks: [2.05, "one for each answer"],
+  ioSleeps: [4.5, "for each half at most one for the caller and one for the server; spinning spares some"],
+  ioWakeups: [2.1, "for each half at most one, where the thread has gone to sleep"],
+  clockWakeups: [0.1, "deadlines that rise wake nobody"],
+};
+
+/** Sixty-four requests at once: what is alike shares calls, as far as it comes together. */
+const sixtyFourAtOnce = {
+  scriptCalls: [0.3, "0.03 where 64 share a call; on a busy machine they come in smaller groups"],
+  bytesOut: [28, "a token of 16 digits and a 1, and the heads of the arrays"],
+  crossings: [2.3, "one call to ask, one to give back; the drains are shared"],
+  callbacks: [0.15, "shared by those whose answers come together"],
+  ioSleeps: [0.4, "shared by those whose commands go together"],
+  ioWakeups: [0.3, "shared by those whose commands go together"],
+  clockWakeups: [0.1, "deadlines that rise wake nobody"],
+};
+
+/** By the names of scenarios.mjs and counts.mjs: the budget for one operation, and why it is that. */
+export const budgets = {
+  "execute, 1 at once, in memory": {
+    ...inMemory,
+    heapBytes: [1_600, "the promises of the caller, of the job and of its async function, and the lease"],
+    allocations: [1.2, "the key"],
+    allocatedBytes: [58, "the key"],
+    instructions: [2_650, "two turns of the table: keys are looked up in hash maps, who may have them is decided"],
+  },
+  "execute, 64 at once, in memory": {
+    ...inMemory,
+    heapBytes: [1_550, "as alone"],
+    allocations: [1.2, "the key"],
+    allocatedBytes: [58, "the key"],
+    instructions: [2_800, "as alone: what others hold costs nothing"],
+  },
+  "acquire and release, 1 at once, in memory": {
+    ...inMemory,
+    heapBytes: [680, "two promises"],
+    allocations: [2.4, "the key, when it is taken and when it is given back"],
+    allocatedBytes: [115, "the key, when it is taken and when it is given back"],
+    instructions: [3_200, "as execute, and a deadline set and cleared"],
+  },
+  "acquire and release, 64 at once, in memory": {
+    ...inMemory,
+    heapBytes: [640, "as alone"],
+    allocations: [2.6, "the key twice, and the tree of the deadlines"],
+    allocatedBytes: [165, "the key twice, and the tree of the deadlines"],
+    instructions: [4_050, "as alone, among 64 deadlines"],
+  },
+  "one hot key, 100 waiters, in memory": {
+    ...noThread,
+    crossings: [4, "as alone, and the drain of the news that a release brings, with the look for more"],
+    heapBytes: [2_400, "as alone, and the entry of who waits"],
+    allocations: [1.6, "the key, and the tree of who waits until when"],
+    allocatedBytes: [125, "the key, and the tree of who waits until when"],
+    instructions: [5_400, "as alone, and into the queue, its deadline, and out of it"],
+  },
+  "execute, 1 at once, on Redis": {
+    ...oneAtATime,
+    commands: [9.2, "2 calls; held? waits? take, mint, read the clock; whose? waits? delete"],
+    bytesIn: [1_050, "two hashes of scripts, the lock and its queue twice, the attempt twice"],
+    heapBytes: [2_700, "as in memory, and the wait for two answers"],
+    allocations: [1.2, "the key; commands and replies are written where the last ones were"],
+    allocatedBytes: [60, "the key; commands and replies are written where the last ones were"],
+    instructions: [36_000, "nearly half is the runtime, which sleeps and wakes for each half, and the connection"],
+  },
+  "execute, 64 at once, on Redis": {
+    ...sixtyFourAtOnce,
+    commands: [2, "1.3 where 64 share a call: one SET each, the rest for all"],
+    bytesIn: [620, "the lock and its queue twice, the attempt twice"],
+    heapBytes: [2_300, "as one at a time, the answers come together"],
+    allocations: [1.8, "the key, and the replies of many"],
+    allocatedBytes: [290, "the key, and the replies of many"],
+    instructions: [14_000, "names, commands and replies; sleeping and waking are shared"],
+  },
+  "acquire and release, 1 at once, on Redis": {
+    ...oneAtATime,
+    commands: [10.2, "as execute, and the record of the lock"],
+    bytesIn: [1_350, "as execute, with the record's name twice"],
+    heapBytes: [2_250, "two promises, each with its wait"],
+    allocations: [2.4, "the key, and the errand that releases it"],
+    allocatedBytes: [185, "the key, and the errand that releases it"],
+    instructions: [36_000, "as execute"],
+  },
+  "acquire and release, 64 at once, on Redis": {
+    ...sixtyFourAtOnce,
+    commands: [2.8, "2.1 where 64 share a call: the lock and its record each, the rest for all"],
+    bytesIn: [870, "as execute, with the record's name twice"],
+    heapBytes: [1_800, "two promises, each with its wait"],
+    allocations: [2.2, "the key, the errand that releases it, the replies of many"],
+    allocatedBytes: [300, "the key, the errand that releases it, the replies of many"],
+    instructions: [14_500, "as execute, and the record"],
+  },
+  "one hot key, 100 waiters, on Redis": {
+    scriptCalls: [0.25, "two for each 17 jobs, that a lease passes between; more where a busy machine ends it by time"],
+    commands: [2, "those of two scripts for each 17 jobs"],
+    bytesIn: [100, "those of two scripts for each 17 jobs"],
+    bytesOut: [4, "those of two scripts for each 17 jobs"],
+    crossings: [4.4, "as in memory, the news comes by a callback"],
+    callbacks: [1.1, "one for each job: the grant that comes with a passed lease is pushed, not answered"],
+    ioSleeps: [0.4, "four for each 17 jobs, at most"],
+    ioWakeups: [0.3, "two for each 17 jobs, at most"],
+    clockWakeups: [0.1, "deadlines that rise wake nobody"],
+    heapBytes: [2_850, "as alone"],
+    allocations: [1.65, "the key, and the tree of who waits until when"],
+    allocatedBytes: [150, "the key, and the tree of who waits until when"],
+    instructions: [6_300, "as in memory, and what is said to the server for each 17 jobs"],
+  },
+  "execute on 10 keys, 1 at once, on Redis": {
+    ...oneAtATime,
+    commands: [18.4, "as for one key; each more is set"],
+    bytesIn: [5_300, "ten locks and their queues, twice; each a hundred bytes in a command"],
+    heapBytes: [3_900, "as for one key, and the keys packed into one text"],
+    allocations: [14.4, "each key, and the list of them"],
+    allocatedBytes: [980, "each key, and the list of them"],
+    instructions: [64_000, "as for one key, and the names of ten"],
+  },
+  "handover between two processes, on Redis": {
+    scriptCalls: [3.3, "ask, claim, release; a poll a second"],
+    commands: [56, "the queue is entered, looked at, handed over and left"],
+    bytesIn: [1_600, "an ask, a claim and a release"],
+    bytesOut: [200, "the place in the queue, the call, the token"],
+    crossings: [6.5, "as alone: the claim is made without JavaScript"],
+    callbacks: [2.2, "as alone: the claim is made without JavaScript"],
+    ioSleeps: [8, "for the caller, the place, the call, the token and the release"],
+    ioWakeups: [2.2, "one for the ask, one for the release"],
+    clockWakeups: [1.2, "the next poll is before other deadlines"],
+    heapBytes: [5_500, "as alone, and the timer of the job"],
+  },
+};
