@@ -7,6 +7,7 @@ use crate::wakeups::{CLOCK, IO, IO_SLEEPS};
 
 /// How often the threads of the addon were woken since the process began.
 #[napi(object)]
+#[cfg_attr(test, allow(dead_code, reason = "napi exports nothing in a build for tests"))]
 pub struct NativeWakeups {
     /// The I/O thread, by callers and timers.
     pub io: f64,
@@ -18,6 +19,7 @@ pub struct NativeWakeups {
 
 /// How often the threads of the addon were woken.
 #[napi]
+#[cfg_attr(test, allow(dead_code, reason = "napi exports nothing in a build for tests"))]
 pub fn wakeups() -> NativeWakeups {
     NativeWakeups {
         io: to_f64(IO.get()),
