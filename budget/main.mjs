@@ -84,6 +84,7 @@ async function countersOf({ js, rust }) {
 /** Counts a scenario, shows its counts, and answers what is wrong with them. */
 async function judge(scenario, { counters, budgets, tries }) {
   let counted = await counters.count(scenario);
+  if (Object.keys(counted).length === 0) return [];
   for (let tried = 1; tried < tries && excesses(scenario, counted, budgets).length > 0; tried += 1) {
     counted = leastOf(counted, await counters.count(scenario));
   }
