@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
 import { stopScripts } from "./support/children.mjs";
 import { elapsed, freeze, insides, startChild } from "./support/fleet-children.mjs";
-import { fleetServer, inboxes, queued, RARE_POLLS, waitersOf, waitsIn } from "./support/fleet.mjs";
+import { connectionOf, fleetServer, inboxes, queued, queueName, RARE_POLLS, waitersOf, waitsIn } from "./support/fleet.mjs";
 import { holding } from "./support/held.mjs";
 import { settles, stays, until, watch } from "./support/waiting.mjs";
 
@@ -156,4 +156,27 @@ test("stopped for longer than it is remembered as a waiter's process, and going 
   assert.equal(await settles(behind, "the other one"), "served");
   await frozen.line("done");
   assert.equal(insides(frozen).length, 1);
+});
+
+test("gone, and brought back by an older state of the server that is put back in place: they hold up nobody", async () => {
+  const { clients, lock, options } = fleet(2, RARE_POLLS);
+  const { clients: [leaving] } = fleet(1, { ...options, redisOptions: { connectionName: "leaving" } });
+  const held = await holding(clients[0], "k");
+  const caller = new AbortController();
+  const left = leaving.execute("k", () => assert.fail("ran"), { timeout: 60, signal: caller.signal });
+  await queued(admin, lock("k"), 1);
+  const records = [await queueName(admin, lock("k")), ...(await waitersOf(admin, lock("k")))];
+  const state = await Promise.all(records.map((record) => admin.dumpBuffer(record)));
+  caller.abort();
+  await assert.rejects(left, { name: "AbortError" });
+  await queued(admin, lock("k"), 0);
+
+  // A server that comes back has no connection of before, and its state may be older than what became of its waiters.
+  await admin.client("KILL", "ID", (await connectionOf(admin, "leaving")).id);
+  await until(() => leaving.inspect("k").catch(() => false), "it is connected again");
+  await Promise.all(records.map((record, n) => admin.restore(record, 60_000, state[n])));
+  const behind = clients[1].execute("k", () => "served", { timeout: 60 });
+  await queued(admin, lock("k"), 2);
+  const ms = await elapsed(Promise.all([held.end(), behind]), "the one that waits");
+  assert.ok(ms < CLAIM_MS / 2, `${ms} ms to pass over who has given up`);
 });

@@ -65,7 +65,7 @@ enum Heard {
 /// See the module's description.
 pub struct Conversation {
     shared: Arc<Shared>,
-    /// The member's inbox, if its messages arrive here.
+    /// The channel whose messages arrive here, if any do.
     inbox: Option<String>,
     stream: Stream,
     parser: Parser,
@@ -87,10 +87,10 @@ pub struct Conversation {
 }
 
 impl Conversation {
-    /// On a connection that has been introduced, and that is subscribed to the inbox if it has one.
-    pub fn new(shared: Arc<Shared>, stream: Stream, parser: Parser, has_inbox: bool) -> Self {
+    /// On a connection that has been introduced, and that is subscribed to `inbox` if it has one.
+    pub fn new(shared: Arc<Shared>, stream: Stream, parser: Parser, inbox: Option<String>) -> Self {
         Conversation {
-            inbox: has_inbox.then(|| shared.inbox.clone()),
+            inbox,
             shared,
             stream,
             parser,

@@ -6,6 +6,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
+use super::super::names::new_inbox;
 use super::*;
 use crate::backend::redis::scene;
 use crate::core::fleet::Command;
@@ -19,7 +20,7 @@ async fn conversation(has_inbox: bool) -> (Conversation, TcpStream) {
     let shared = scene::shared(Arc::default());
     let stream = Stream::Tcp(ours.unwrap());
     (
-        Conversation::new(shared, stream, Parser::new(), has_inbox),
+        Conversation::new(shared, stream, Parser::new(), has_inbox.then(new_inbox)),
         theirs.unwrap().0,
     )
 }
@@ -53,7 +54,7 @@ fn granted(ticket: u64) -> Heard {
 #[tokio::test]
 async fn messages_are_heard_in_order_with_the_answers() {
     let (mut conversation, _peer) = conversation(true).await;
-    let inbox = conversation.shared.inbox.clone();
+    let inbox = conversation.inbox.clone().unwrap();
     let (first, second) = (scan(1), scan(2));
     for sent in [first.clone(), second.clone()] {
         conversation.flights.push_back(Flight {
@@ -99,7 +100,7 @@ async fn messages_are_heard_in_order_with_the_answers() {
 #[tokio::test]
 async fn without_an_inbox_there_are_no_messages() {
     let (mut conversation, _peer) = conversation(false).await;
-    let inbox = conversation.shared.inbox.clone();
+    let inbox = new_inbox();
     conversation.parser.feed(message(&inbox, "granted 7").as_bytes());
     conversation.parser.feed(message("", "granted 7").as_bytes());
     assert!(conversation.read_replies().is_ok());
@@ -110,7 +111,7 @@ async fn without_an_inbox_there_are_no_messages() {
 #[tokio::test]
 async fn a_message_wakes_who_awaits_nothing() {
     let (mut conversation, mut peer) = conversation(true).await;
-    let message = message(&conversation.shared.inbox, "granted 7");
+    let message = message(conversation.inbox.as_deref().unwrap(), "granted 7");
     let started = Instant::now();
     let (ended, ()) = tokio::join!(conversation.sleep(), async {
         sleep(Duration::from_millis(20)).await;
@@ -124,7 +125,7 @@ async fn a_message_wakes_who_awaits_nothing() {
 #[tokio::test]
 async fn what_came_with_the_handshake_is_heard_at_once() {
     let (mut conversation, _peer) = conversation(true).await;
-    let message = message(&conversation.shared.inbox, "granted 7");
+    let message = message(conversation.inbox.as_deref().unwrap(), "granted 7");
     conversation.parser.feed(message.as_bytes());
     let talk = timeout(Duration::from_millis(20), conversation.talk());
     assert!(talk.await.is_err(), "it goes on");
@@ -133,7 +134,7 @@ async fn what_came_with_the_handshake_is_heard_at_once() {
 }
 
 #[tokio::test]
-async fn members_have_inboxes_of_their_own() {
+async fn connections_have_inboxes_of_their_own() {
     let (one, _peer) = conversation(true).await;
     let (other, _peer) = conversation(true).await;
     assert!(one.inbox.is_some());

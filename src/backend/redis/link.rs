@@ -14,6 +14,7 @@ use tokio::time::sleep;
 use super::conversation::{Broken, Conversation};
 use super::handshake::{Established, ServerSideId, handshake};
 use super::member::Shared;
+use super::names::new_inbox;
 use super::resp::Parser;
 use super::stream::{ConnectError, ConnectErrorKind, Stream, connect};
 use crate::clock;
@@ -68,8 +69,9 @@ where
 async fn connections(shared: Arc<Shared>, mut left: Left) {
     let mut failures: u32 = 0;
     while !shared.may_end() {
+        let inbox = new_inbox();
         let made = tokio::select! {
-            made = establish(&shared, left.previous.as_ref()) => made,
+            made = establish(&shared, left.previous.as_ref(), &inbox) => made,
             () = until_may_end(&shared) => break,
         };
         match made {
@@ -82,7 +84,8 @@ async fn connections(shared: Arc<Shared>, mut left: Left) {
                         fleet.pushed(now, push);
                     }
                 });
-                let conversation = Conversation::new(Arc::clone(&shared), stream, parser, has_inbox);
+                let conversation =
+                    Conversation::new(Arc::clone(&shared), stream, parser, has_inbox.then_some(inbox));
                 let broken = conversation.run().await;
                 failures = if broken.was_useful {
                     0
@@ -128,17 +131,11 @@ impl Left {
 async fn establish(
     shared: &Shared,
     previous: Option<&ServerSideId>,
+    inbox: &str,
 ) -> Result<(Stream, Parser, Established), ConnectError> {
     let mut stream = connect(&shared.settings).await?;
     let mut parser = Parser::new();
-    let established = handshake(
-        &mut stream,
-        &mut parser,
-        &shared.settings,
-        previous,
-        Some(&shared.inbox),
-    )
-    .await?;
+    let established = handshake(&mut stream, &mut parser, &shared.settings, previous, Some(inbox)).await?;
     Ok((stream, parser, established))
 }
 

@@ -4,7 +4,7 @@
 //! News is pushed while the mutex is held, so it arrives in the order in which it became true, and the receiver is
 //! woken after the mutex is released.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -13,7 +13,6 @@ use parking_lot::{Condvar, Mutex};
 use super::attention::Attention;
 use super::io_thread;
 use super::link;
-use super::names;
 use super::scripts::Scripts;
 use super::settings::RedisSettings;
 use crate::backend::mailbox::Resident;
@@ -41,8 +40,6 @@ pub struct Member {
 pub struct Shared {
     pub(super) settings: RedisSettings,
     pub(super) scripts: Scripts,
-    /// The channel on which the server tells this member that it was served.
-    pub(super) inbox: String,
     fleet: Mutex<Fleet>,
     sink: Arc<dyn Sink>,
     alarm: OnceLock<Alarm>,
@@ -289,11 +286,9 @@ impl Shared {
         config: Config,
         sink: Arc<dyn Sink>,
     ) -> Self {
-        static MEMBERS: AtomicU64 = AtomicU64::new(1);
         Shared {
             settings,
             scripts,
-            inbox: names::inbox(MEMBERS.fetch_add(1, Ordering::Relaxed)),
             fleet: Mutex::new(Fleet::new(config)),
             sink,
             alarm: OnceLock::new(),

@@ -4,6 +4,8 @@
 //! Our own records lie elsewhere: old nodes read and may delete what begins with the namespace. Those of a lock bear a
 //! tag in braces by which they lie in the lock's own cluster slot (see [`super::slot`]).
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::slot::{slot_of_two, tag};
 use crate::backend::job_owner_prefix;
 use crate::core::error::RequestError;
@@ -145,11 +147,20 @@ impl<'n> Beside<'n> {
     }
 }
 
-/// The channel on which the server tells the member of this process with this number that it was served.
-pub fn inbox(member: u64) -> String {
+/// A channel on which the server can call this process, for one connection.
+///
+/// No two connections have the same, also those of one member after each other: who was called over one that is gone cannot
+/// be reached, whatever an older state of the server, put back in place, says of it. Whoever still waits says where when it
+/// asks over the next connection.
+pub fn new_inbox() -> String {
+    static NUMBERS: AtomicU64 = AtomicU64::new(1);
+    inbox(NUMBERS.fetch_add(1, Ordering::Relaxed))
+}
+
+fn inbox(connection: u64) -> String {
     let process = job_owner_prefix();
     let process = process.strip_prefix("execute:").unwrap_or(process);
-    format!("{OWN_PREFIX}inbox:{process}{member}")
+    format!("{OWN_PREFIX}inbox:{process}{connection}")
 }
 
 /// The id of the attempt of `ticket`, in pieces: which process made it, and its number there. A job's owner id begins with
@@ -214,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn an_inbox_is_called_after_process_and_member() {
+    fn an_inbox_is_called_after_process_and_connection() {
         let name = inbox(12);
         let process = job_owner_prefix().strip_prefix("execute:").unwrap();
         assert_eq!(name, format!("locking-native:inbox:{process}12"));
