@@ -21,7 +21,7 @@ use super::server_error::{explain, is_unknown_script, wants_reconnect};
 use super::spin::Spin;
 use super::stream::Stream;
 use crate::clock;
-use crate::core::fleet::{Answer, Push, Sent};
+use crate::core::fleet::{Answer, Command, Push, Sent};
 use crate::core::moment::Moment;
 use crate::core::outcome::Failure;
 
@@ -78,6 +78,8 @@ pub struct Conversation {
     /// Reused from turn to turn.
     fresh: Vec<Sent>,
     heard: Vec<Heard>,
+    /// Messages about requests of the oldest flight, which are heard after its answers. Where these never come, all ask anew.
+    early: Vec<Push>,
     was_answered: bool,
     /// The server said something after which another connection is better.
     leave: Option<Failure>,
@@ -101,6 +103,7 @@ impl Conversation {
             input: vec![0; READ_BYTES].into_boxed_slice(),
             fresh: Vec::new(),
             heard: Vec::new(),
+            early: Vec::new(),
             was_answered: false,
             leave: None,
             is_left: false,
@@ -282,7 +285,7 @@ impl Conversation {
                     if let Some(channel) = &self.inbox
                         && let Notice::Message(push) = inbox::read(&parts, channel)
                     {
-                        self.heard.push(Heard::Push(push));
+                        self.told(push);
                     }
                     continue;
                 }
@@ -317,6 +320,24 @@ impl Conversation {
                 }
                 reply => return Err(self.unintelligible(&Unexpected::to_several(&reply))),
             }
+            self.heard.extend(self.early.drain(..).map(Heard::Push));
+        }
+    }
+
+    /// The server's message. A call for several can hand to one of them what that has just been told to wait for: then the
+    /// message comes before the answers, though it is about what became of the request after its own.
+    fn told(&mut self, push: Push) {
+        let is_of =
+            |sent: &Sent| matches!(sent.command, Command::Acquire { ticket, .. } if ticket == push.ticket);
+        let several = self
+            .flights
+            .front()
+            .map(|flight| flight.commands)
+            .filter(|commands| *commands > 1);
+        if self.sent.iter().take(several.unwrap_or(0)).any(is_of) {
+            self.early.push(push);
+        } else {
+            self.heard.push(Heard::Push(push));
         }
     }
 
