@@ -17,7 +17,7 @@ use super::member::Shared;
 use super::replies::{self, Unexpected};
 use super::resp::{Parser, Reply};
 use super::scripts::Known;
-use super::server_error::{explain, is_unknown_script, wants_reconnect};
+use super::server_error::{explain, is_for_keys, is_unknown_script, wants_reconnect};
 use super::spin::Spin;
 use super::stream::Stream;
 use crate::clock;
@@ -304,6 +304,7 @@ impl Conversation {
                 Reply::Error(error) if is_unknown_script(&error) && flight.tries < TRIES_MAX => {
                     self.send_again(&flight);
                 }
+                Reply::Error(error) if flight.commands > 1 && is_for_keys(&error) => self.send_apart(&flight),
                 Reply::Error(error) => {
                     for _ in 0..flight.commands {
                         self.refused(&error);
@@ -378,20 +379,32 @@ impl Conversation {
 
     /// The server was told to forget its scripts (`SCRIPT FLUSH`): this one and all others go with their source again.
     ///
-    /// The first call of each script on a connection goes with its source, so that this is the only case in which a
-    /// call is overtaken by one behind it.
+    /// The first call of each script on a connection goes with its source, so that this and [`Self::send_apart`] are the
+    /// only cases in which a call is overtaken by one behind it.
     fn send_again(&mut self, flight: &Flight) {
-        let at = clock::now();
-        let commands: Vec<Sent> = self
-            .sent
-            .drain(..flight.commands)
-            .map(|sent| Sent { at, ..sent })
-            .collect();
+        let commands = self.take_up(flight);
         if flight.tries == 1 {
             self.known = Known::default();
         }
         self.write(&commands, flight.tries + 1);
         self.sent.extend(commands);
+    }
+
+    /// The rights of our user end at a key of one of several: each goes alone, or the others would be refused for it. Nothing
+    /// of the call ran. Calls behind it overtake it, as above.
+    fn send_apart(&mut self, flight: &Flight) {
+        let commands = self.take_up(flight);
+        for sent in &commands {
+            self.write(std::slice::from_ref(sent), 1);
+        }
+        self.sent.extend(commands);
+    }
+
+    /// The commands of the oldest flight, to be sent once more.
+    fn take_up(&mut self, flight: &Flight) -> Vec<Sent> {
+        let at = clock::now();
+        let commands = self.sent.drain(..flight.commands);
+        commands.map(|sent| Sent { at, ..sent }).collect()
     }
 
     /// Hands over what was heard. Some: the connection is to be left.

@@ -35,6 +35,11 @@ pub fn wants_reconnect(error: &str) -> bool {
     RECONNECT.contains(&code(error))
 }
 
+/// Whether our user has no right to a key of the call. The server looks at all keys before it runs any of it.
+pub fn is_for_keys(error: &str) -> bool {
+    code(error) == "NOPERM"
+}
+
 /// The error as callers see it.
 pub fn explain(error: &str, endpoint: &str) -> ServerError {
     let key: Option<String> = error
