@@ -224,6 +224,23 @@ describe("the line of the README", () => {
   });
 });
 
+test("whoever names a key that the user has no right to is refused alone, though others are asked for in the same call", async () => {
+  const rights = rule.map((part) => (part === `~${NAMESPACE}*` ? `~${NAMESPACE}cart_*` : part));
+  assert.notDeepEqual(rights, rule);
+  await setUser("carts", rights);
+  const locks = locksOf("carts");
+  const isRefused = lockError("REDIS_ERROR", /NOPERM/);
+  for (let round = 0; round < 20; round += 1) {
+    // Made in one turn: most go together.
+    const keys = ["cart_1", "order_1", "cart_2", "cart_3"];
+    const each = (call) => Promise.all(keys.map((key) => (key.startsWith("cart") ? call(key) : assert.rejects(call(key), isRefused))));
+    assert.deepEqual(await each((key) => locks.execute(key, () => key)), ["cart_1", undefined, "cart_2", "cart_3"]);
+    await each((key) => locks.acquire(key, { ownerId: "me" }));
+    assert.deepEqual(await each((key) => locks.release(key, { ownerId: "me" })), [true, undefined, true, true]);
+    assert.deepEqual(await admin.keys(lock("*")), []);
+  }
+});
+
 const LESS = {
   silent: "the right to the channels",
   mute: "+publish and +pubsub|numsub",

@@ -191,6 +191,21 @@ onEachBackend("arguments", (backend) => {
     assert.deepEqual(await locks.inspect(), []);
   });
 
+  test("keys cross whole, whatever length they have and whatever characters they end in", async () => {
+    const { locks } = await backend.medusa();
+    // Around the size that is copied without asking for it, with characters of one to four bytes there.
+    for (let bytes = 240; bytes < 260; bytes += 1) {
+      for (const character of ["k", "é", "キ", "🔒"]) {
+        const long = `${"k".repeat(bytes)}${character}`;
+        for (const keys of [[long], [long, `${long} and more`], ["a", long.slice(2), "z"]]) {
+          await locks.acquire(keys, { ownerId: "me" });
+          assert.deepEqual((await locks.inspect()).map(({ key }) => key).sort(), keys, `${bytes} bytes and ${character}`);
+          assert.equal(await locks.release(keys, { ownerId: "me" }), true);
+        }
+      }
+    }
+  });
+
   test("odd owners are plain owners, and keys with a pattern in them match only themselves", async () => {
     const { locking, locks } = await backend.medusa();
     for (const ownerId of [" ", "**", "a b\n", "🔒", "__proto__", "execute:x", "0", "#1", "{o}"]) {

@@ -20,7 +20,9 @@ after(() => Promise.all([together.server.stop(), apart.server.stop()]));
 
 /** An answer without what the clock has to do with. */
 function answer(reply) {
-  if (reply instanceof Error) return reply.message.replace(/ script: .*/, "");
+  // Where in the script it was; servers before 7 say so in front.
+  const place = / script: .*|^ERR (Error running script \(call to \w+\): )?(?=@user_script:)|@user_script: ?\d+: -?/g;
+  if (reply instanceof Error) return reply.message.replaceAll(place, "");
   if (typeof reply === "number") return reply > 1 ? "token" : reply;
   const { index, ms, ticket, silent } = reply;
   return { index, lapses: ms === -1 ? "never" : ms === -2 ? "free" : "later", waits: ticket !== undefined, silent };

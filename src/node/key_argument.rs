@@ -12,8 +12,8 @@ use crate::core::key::KeySet;
 /// Keys that fit in here are copied once, without asking for their length first.
 const SHORT_BYTES: usize = 256;
 
-/// The most bytes that one UTF-16 unit becomes: a string that was cut fills the buffer to fewer than these.
-const UNIT_BYTES_MAX: usize = 3;
+/// The most bytes of one character: a string is cut between characters, and then leaves fewer than these unused.
+const CHARACTER_BYTES_MAX: usize = 4;
 
 /// The keys of a call, or what is wrong with them.
 pub struct KeyArgument(pub std::result::Result<KeySet, RequestError>);
@@ -42,7 +42,7 @@ impl FromNapiValue for KeyArgument {
             sys::napi_get_value_string_utf8(env, value, buffer.as_mut_ptr().cast(), SHORT_BYTES, &mut bytes)
         };
         // One byte of the buffer is the terminator's.
-        if Status::from(status) == Status::Ok && bytes + UNIT_BYTES_MAX < SHORT_BYTES {
+        if Status::from(status) == Status::Ok && bytes + CHARACTER_BYTES_MAX < SHORT_BYTES {
             return Ok(KeyArgument(of_text(&String::from_utf8_lossy(&buffer[..bytes]))));
         }
         // SAFETY: as above.

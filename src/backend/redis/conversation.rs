@@ -17,11 +17,11 @@ use super::member::Shared;
 use super::replies::{self, Unexpected};
 use super::resp::{Parser, Reply};
 use super::scripts::Known;
-use super::server_error::{explain, is_unknown_script, wants_reconnect};
+use super::server_error::{explain, is_for_keys, is_unknown_script, wants_reconnect};
 use super::spin::Spin;
 use super::stream::Stream;
 use crate::clock;
-use crate::core::fleet::{Answer, Push, Sent};
+use crate::core::fleet::{Answer, Command, Push, Sent};
 use crate::core::moment::Moment;
 use crate::core::outcome::Failure;
 use crate::wakeups;
@@ -79,6 +79,8 @@ pub struct Conversation {
     /// Reused from turn to turn.
     fresh: Vec<Sent>,
     heard: Vec<Heard>,
+    /// Messages about requests of the oldest flight, which are heard after its answers. Where these never come, all ask anew.
+    early: Vec<Push>,
     was_answered: bool,
     /// The server said something after which another connection is better.
     leave: Option<Failure>,
@@ -102,6 +104,7 @@ impl Conversation {
             input: vec![0; READ_BYTES].into_boxed_slice(),
             fresh: Vec::new(),
             heard: Vec::new(),
+            early: Vec::new(),
             was_answered: false,
             leave: None,
             is_left: false,
@@ -291,7 +294,7 @@ impl Conversation {
                     if let Some(channel) = &self.inbox
                         && let Notice::Message(push) = inbox::read(&parts, channel)
                     {
-                        self.heard.push(Heard::Push(push));
+                        self.told(push);
                     }
                     continue;
                 }
@@ -310,6 +313,7 @@ impl Conversation {
                 Reply::Error(error) if is_unknown_script(&error) && flight.tries < TRIES_MAX => {
                     self.send_again(&flight);
                 }
+                Reply::Error(error) if flight.commands > 1 && is_for_keys(&error) => self.send_apart(&flight),
                 Reply::Error(error) => {
                     for _ in 0..flight.commands {
                         self.refused(&error);
@@ -326,6 +330,24 @@ impl Conversation {
                 }
                 reply => return Err(self.unintelligible(&Unexpected::to_several(&reply))),
             }
+            self.heard.extend(self.early.drain(..).map(Heard::Push));
+        }
+    }
+
+    /// The server's message. A call for several can hand to one of them what that has just been told to wait for: then the
+    /// message comes before the answers, though it is about what became of the request after its own.
+    fn told(&mut self, push: Push) {
+        let is_of =
+            |sent: &Sent| matches!(sent.command, Command::Acquire { ticket, .. } if ticket == push.ticket);
+        let several = self
+            .flights
+            .front()
+            .map(|flight| flight.commands)
+            .filter(|commands| *commands > 1);
+        if self.sent.iter().take(several.unwrap_or(0)).any(is_of) {
+            self.early.push(push);
+        } else {
+            self.heard.push(Heard::Push(push));
         }
     }
 
@@ -366,20 +388,32 @@ impl Conversation {
 
     /// The server was told to forget its scripts (`SCRIPT FLUSH`): this one and all others go with their source again.
     ///
-    /// The first call of each script on a connection goes with its source, so that this is the only case in which a
-    /// call is overtaken by one behind it.
+    /// The first call of each script on a connection goes with its source, so that this and [`Self::send_apart`] are the
+    /// only cases in which a call is overtaken by one behind it.
     fn send_again(&mut self, flight: &Flight) {
-        let at = clock::now();
-        let commands: Vec<Sent> = self
-            .sent
-            .drain(..flight.commands)
-            .map(|sent| Sent { at, ..sent })
-            .collect();
+        let commands = self.take_up(flight);
         if flight.tries == 1 {
             self.known = Known::default();
         }
         self.write(&commands, flight.tries + 1);
         self.sent.extend(commands);
+    }
+
+    /// The rights of our user end at a key of one of several: each goes alone, or the others would be refused for it. Nothing
+    /// of the call ran. Calls behind it overtake it, as above.
+    fn send_apart(&mut self, flight: &Flight) {
+        let commands = self.take_up(flight);
+        for sent in &commands {
+            self.write(std::slice::from_ref(sent), 1);
+        }
+        self.sent.extend(commands);
+    }
+
+    /// The commands of the oldest flight, to be sent once more.
+    fn take_up(&mut self, flight: &Flight) -> Vec<Sent> {
+        let at = clock::now();
+        let commands = self.sent.drain(..flight.commands);
+        commands.map(|sent| Sent { at, ..sent }).collect()
     }
 
     /// Hands over what was heard. Some: the connection is to be left.

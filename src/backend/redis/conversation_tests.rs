@@ -9,7 +9,9 @@ use tokio::time::timeout;
 use super::super::names::new_inbox;
 use super::*;
 use crate::backend::redis::scene;
-use crate::core::fleet::Command;
+use crate::core::fleet::{Command, Place, Waiting};
+use crate::core::key::KeySet;
+use crate::core::owner::Owner;
 use crate::core::ticket::Ticket;
 
 /// A conversation, and the other end of its connection.
@@ -94,6 +96,63 @@ async fn messages_are_heard_in_order_with_the_answers() {
     assert!(
         failure.message.contains("a reply that nobody asked for"),
         "{failure:?}"
+    );
+}
+
+/// A job's request that waits if it must.
+fn acquire(number: u64, key: &str) -> Sent {
+    let ticket = Ticket::new(number);
+    let place = Place {
+        ticket: 0,
+        age: Duration::ZERO,
+    };
+    Sent {
+        command: Command::Acquire {
+            ticket,
+            keys: KeySet::one(key).unwrap(),
+            owner: Owner::Job(ticket),
+            expire: Some(Duration::from_secs(15)),
+            must_hold: false,
+            reserve: 0,
+            wait: Some(place),
+            more: false,
+        },
+        at: clock::now(),
+    }
+}
+
+/// Who hears of a grant before the answer that it waits takes it for one that the answer knows of, and does not claim it.
+#[tokio::test]
+async fn what_a_call_for_several_hands_to_one_of_them_is_heard_after_its_answer() {
+    let (mut conversation, _peer) = conversation(true).await;
+    let inbox = conversation.shared.inbox.clone();
+    let (first, second) = (acquire(1, "a"), acquire(2, "b"));
+    conversation.sent.extend([first.clone(), second.clone()]);
+    conversation.flights.push_back(Flight {
+        commands: 2,
+        tries: 1,
+    });
+    let arrived = [
+        &message(&inbox, "granted 1"),
+        &message(&inbox, "granted 7"),
+        "*2\r\n*4\r\n:1\r\n:-1\r\n:50\r\n:0\r\n:60\r\n",
+    ];
+    conversation.parser.feed(arrived.concat().as_bytes());
+    assert!(conversation.read_replies().is_ok());
+    let waits = Answer::Waiting(Waiting {
+        key: 0,
+        look_in: None,
+        ticket: 50,
+        silent: false,
+    });
+    assert_eq!(
+        conversation.heard,
+        [
+            granted(7),
+            Heard::Answer(first, waits),
+            Heard::Answer(second, Answer::Granted(60)),
+            granted(1),
+        ]
     );
 }
 

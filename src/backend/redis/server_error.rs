@@ -35,6 +35,11 @@ pub fn wants_reconnect(error: &str) -> bool {
     RECONNECT.contains(&code(error))
 }
 
+/// Whether our user has no right to a key of the call. The server looks at all keys before it runs any of it.
+pub fn is_for_keys(error: &str) -> bool {
+    code(error) == "NOPERM"
+}
+
 /// The error as callers see it.
 pub fn explain(error: &str, endpoint: &str) -> ServerError {
     let key: Option<String> = error
@@ -62,7 +67,30 @@ pub fn explain(error: &str, endpoint: &str) -> ServerError {
 }
 
 fn code(error: &str) -> &str {
-    error.split_once(' ').map_or(error, |(code, _)| code)
+    let words = said_in_script(error).unwrap_or(error);
+    words.split_once(' ').map_or(words, |(code, _)| code)
+}
+
+/// What a script ended with on a server before 7, which says in front of it where that was:
+/// `ERR Error running script (call to f_1f): @user_script:10: @user_script: 10: -OOM command not allowed`; in the reply to one
+/// of several `ERR @user_script: 10: -OOM command not allowed`.
+fn said_in_script(error: &str) -> Option<&str> {
+    let place = error.strip_prefix("ERR ")?;
+    let place = match place.strip_prefix("Error running script (call to ") {
+        Some(call) => call.split_once("): ")?.1,
+        None => place,
+    };
+    let mut words = behind_place(place)?;
+    while let Some(behind) = behind_place(words) {
+        words = behind;
+    }
+    Some(words.strip_prefix('-').unwrap_or(words))
+}
+
+/// What follows the number of a script's line, if that comes first.
+fn behind_place(words: &str) -> Option<&str> {
+    let (line, behind) = words.strip_prefix("@user_script:")?.split_once(": ")?;
+    line.trim_start().parse::<u32>().ok().map(|_| behind)
 }
 
 #[cfg(test)]
@@ -95,5 +123,35 @@ mod tests {
         assert!(explain("OOM command not allowed when used memory > 'maxmemory'.", "r").passing);
         assert!(!explain("NOPERM this user has no permissions", "r").passing);
         assert!(!explain("ERR something", "r").passing);
+    }
+
+    /// As Redis 6.2 says it: to a call for one, and to one of several.
+    #[test]
+    fn what_a_script_was_refused_is_read_from_servers_before_7_too() {
+        let to_one = "ERR Error running script (call to f_be49358d24583a6ce6be4fd6d4d68b652df2129b): @user_script:10: ";
+        for before in [to_one, "ERR "] {
+            let oom =
+                format!("{before}@user_script: 10: -OOM command not allowed when used memory > 'maxmemory'.");
+            let read_only =
+                format!("{before}@user_script: 10: -READONLY You can't write against a read only replica.");
+            assert!(explain(&oom, "r").passing, "{oom}");
+            assert!(explain(&oom, "r").failure.message.contains(&oom));
+            assert!(!wants_reconnect(&oom));
+            assert!(
+                explain(&read_only, "r").passing && wants_reconnect(&read_only),
+                "{read_only}"
+            );
+        }
+        let wrong_type = format!("{to_one}WRONGTYPE Operation against a key holding the wrong kind of value");
+        assert!(!explain(&wrong_type, "r").passing);
+        for odd in [
+            "ERR @user_script: ten: -OOM x",
+            "ERR user -OOM x",
+            "ERR -OOM x",
+            "ERR @user_script:10",
+            "ERR",
+        ] {
+            assert!(!explain(odd, "r").passing, "{odd}");
+        }
     }
 }
