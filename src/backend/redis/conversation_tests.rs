@@ -125,7 +125,7 @@ fn acquire(number: u64, key: &str) -> Sent {
 #[tokio::test]
 async fn what_a_call_for_several_hands_to_one_of_them_is_heard_after_its_answer() {
     let (mut conversation, _peer) = conversation(true).await;
-    let inbox = conversation.shared.inbox.clone();
+    let inbox = conversation.inbox.clone().unwrap();
     let (first, second) = (acquire(1, "a"), acquire(2, "b"));
     conversation.sent.extend([first.clone(), second.clone()]);
     conversation.flights.push_back(Flight {
