@@ -138,7 +138,7 @@ test("a client listens on one channel, from its first call until it closes, what
   await until(async () => (await inboxes(admin)).length === 0, "nobody listens");
 });
 
-test("a client whose connection was cut listens on one channel again, the same", async () => {
+test("a client whose connection was cut listens on one channel again, a new one", async () => {
   const { options } = fleet(0);
   const locks = new Locks({ ...options, redisOptions: { connectionName: "cut" } });
   await locks.execute("k", () => {});
@@ -146,7 +146,8 @@ test("a client whose connection was cut listens on one channel again, the same",
   assert.equal(before.length, 1);
   await admin.client("KILL", "ID", (await connectionOf(admin, "cut")).id);
   await until(async () => (await connectionOf(admin, "cut"))?.channels === 1, "it listens");
-  assert.deepEqual(await inboxes(admin), before);
+  // What was said of the one before, to whoever remembers it, is of a connection that is gone.
+  assert.notDeepEqual(await inboxes(admin), before);
   await stays(async () => (await inboxes(admin)).length === 1, "one channel", 300);
   await locks.close();
 });
