@@ -8,7 +8,7 @@ local locks, fence = n * k, KEYS[#KEYS]
 
 if redis.call('EXISTS', unpack(KEYS, 1, #KEYS - 1)) == 0 and are_different(locks) then
   local each = ARGV[3] + 1
-  local token = tonumber(mint(fence, string.format('%.0f', n * each - 1)))
+  local token = tonumber((mint(fence, string.format('%.0f', n * each - 1))))
   local next_text = texts(token, each)
   local replies = {}
   for i = 1, n do

@@ -13,10 +13,9 @@ local attempt, expire, owner, must_hold, open = ARGV[1], tonumber(ARGV[2]), ARGV
 local records = 2 * locks + 1
 -- The clock goes on while a script runs: a lock and its record end at one time all the same, by which they are known to
 -- belong together.
-local ends_at = string.format('%.0f', now_ms() + expire)
-
-local function put(i, record)
+local function put(i, record, now)
   if expire > 0 then
+    local ends_at = string.format('%.0f', now + expire)
     redis.call('SET', KEYS[i], owner, 'PXAT', ends_at)
     redis.call('SET', KEYS[records + i], record, 'PXAT', ends_at)
   else
@@ -26,9 +25,9 @@ local function put(i, record)
 end
 
 if not must_hold and redis.call('EXISTS', unpack(KEYS, 1, records)) == 0 then
-  local token = mint(KEYS[#KEYS], '0')
+  local token, now = mint(KEYS[#KEYS], '0')
   for i = 1, locks do
-    put(i, attempt .. ' ' .. token)
+    put(i, attempt .. ' ' .. token, now)
   end
   return tonumber(token)
 end
@@ -107,10 +106,10 @@ local function record_of_again(i, holder, token)
   return write_record(#first > NAMED_MAX and '-' or first, token_before, attempt, ms, holder)
 end
 
-local token = mint(KEYS[#KEYS], '0')
+local token, now = mint(KEYS[#KEYS], '0')
 for i = 1, locks do
   local holder = redis.call('GET', KEYS[i])
-  put(i, holder and record_of_again(i, holder, token) or attempt .. ' ' .. token)
+  put(i, holder and record_of_again(i, holder, token) or attempt .. ' ' .. token, now)
 end
 q.served(queues, expire, owner)
 return tonumber(token)

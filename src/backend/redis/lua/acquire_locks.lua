@@ -8,8 +8,6 @@ local n = (#ARGV - before) / 2
 local locks, fence = n * k, KEYS[#KEYS]
 local records = 2 * locks
 local expire = tonumber(ARGV[2])
--- As in acquire_lock.
-local ends_at = string.format('%.0f', now_ms() + expire)
 
 local function attempt_of(i)
   return ARGV[before + 2 * i - 1]
@@ -20,8 +18,11 @@ local function owner_of(i)
 end
 
 if redis.call('EXISTS', unpack(KEYS, 1, records)) == 0 and are_different(locks) then
-  local token = tonumber(mint(fence, string.format('%.0f', n - 1)))
+  local token, now = mint(fence, string.format('%.0f', n - 1))
+  token = tonumber(token)
   local next_text = texts(token, 1)
+  -- As in acquire_lock.
+  local ends_at = string.format('%.0f', now + expire)
   local replies = {}
   for i = 1, n do
     local record = attempt_of(i) .. ' ' .. next_text()

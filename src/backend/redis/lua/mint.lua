@@ -3,7 +3,7 @@
 -- The next fencing token, as text, with `reserve` tokens behind it set aside. Above every token before it, and at
 -- least the server's time in microseconds, so that it rises over expiry, restarts, a lost or older counter, and a
 -- clock that was set back. Refuses before anything has changed where the counter has left the numbers that count
--- without gaps.
+-- without gaps. Also answers the server's time in ms, for which it has looked at the clock.
 local function mint(fence, reserve)
   local time = redis.call('TIME')
   local token = time[1] .. string.sub('00000' .. time[2], -6)
@@ -16,7 +16,7 @@ local function mint(fence, reserve)
     token = string.format('%.0f', last + 1)
     redis.call('SET', fence, string.format('%.0f', token + reserve))
   end
-  return token
+  return token, time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
 -- The error for a key that could not be read: one that is no lock is named, for its server does not do so.
