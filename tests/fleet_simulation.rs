@@ -97,6 +97,11 @@ proptest! {
     }
 
     #[test]
+    fn all_is_well_where_leases_pass_on_for_long(plan in plan(Climate::Crowded)) {
+        simulate(&plan)?;
+    }
+
+    #[test]
     fn all_is_well_where_old_connections_live_on(plan in plan(Climate::Fenceless)) {
         simulate(&plan)?;
     }
@@ -117,7 +122,14 @@ fn simulate(plan: &Plan) -> TestCaseResult {
 fn the_plans_are_eventful() {
     let mut runner = TestRunner::new(config());
     let mut seen: BTreeMap<&str, u64> = BTreeMap::new();
-    for climate in [Climate::Calm, Climate::Rough, Climate::Fenceless, Climate::Strict] {
+    let climates = [
+        Climate::Calm,
+        Climate::Rough,
+        Climate::Fenceless,
+        Climate::Strict,
+        Climate::Crowded,
+    ];
+    for climate in climates {
         for _ in 0..CASES / 2 {
             let plan = plan(climate).new_tree(&mut runner).unwrap().current();
             let mut world = World::new(&plan, false);
@@ -146,6 +158,8 @@ fn the_plans_are_eventful() {
         "granted",
         "leases were renewed",
         "lost",
+        "more tokens were refused",
+        "more tokens were set aside",
         "not released",
         "passed on",
         "refused",

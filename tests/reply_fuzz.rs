@@ -17,7 +17,7 @@ use medusa_locking_native::backend::redis::names::Names;
 use medusa_locking_native::backend::redis::replies::decode;
 use medusa_locking_native::backend::redis::resp::{DEPTH_MAX, ELEMENTS_MAX, Parser, Reply};
 use medusa_locking_native::backend::redis::server_error::explain;
-use medusa_locking_native::core::fleet::{Answer, Command};
+use medusa_locking_native::core::fleet::{Answer, Command, Reserved};
 use medusa_locking_native::core::ticket::Ticket;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -41,9 +41,10 @@ fn config() -> ProptestConfig {
 /// How many keys a command is about.
 fn count_of(command: &Command) -> usize {
     match command {
-        Command::Acquire { keys, .. } | Command::Release { keys, .. } | Command::Cancel { keys, .. } => {
-            keys.len()
-        }
+        Command::Acquire { keys, .. }
+        | Command::Release { keys, .. }
+        | Command::Cancel { keys, .. }
+        | Command::Reserve { keys, .. } => keys.len(),
         Command::Renew { leases } => leases.len(),
         Command::Scan { .. } => 0,
         Command::Sweep { keys, .. } | Command::Inspect { keys, .. } => keys.len(),
@@ -70,6 +71,11 @@ fn is_within(command: &Command, answer: &Answer) -> bool {
                     .zip(lost)
                     .all(|(lease, lost)| lost.is_none_or(|index| index < lease.keys.len()))
         }
+        (Command::Reserve { .. }, Answer::Reserved(reserved)) => match reserved {
+            Reserved::From(token) => *token > 0 && is_number(*token),
+            Reserved::OthersWait => true,
+            Reserved::Lost(index) => is_key(*index),
+        },
         (Command::Scan { .. }, Answer::Page(_, keys)) => keys.iter().all(|key| !key.is_empty()),
         (Command::Inspect { keys, .. }, Answer::Locks(locks)) => {
             locks.len() <= keys.len()

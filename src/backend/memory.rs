@@ -9,7 +9,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock, Weak};
 
 use super::mailbox::Resident;
-use super::{Completion, Failure, Lock, Outcome, Sink, Wait, job_of_owner_id, job_owner_id, next_ticket};
+use super::{
+    Completion, Failure, GivenBack, Lock, Outcome, Sink, Wait, job_of_owner_id, job_owner_id, next_ticket,
+};
 use crate::clock;
 use crate::core::error::RequestError;
 use crate::core::key::KeySet;
@@ -46,15 +48,6 @@ pub enum Asked {
     Pending(Ticket),
     /// It holds nothing.
     Refused(Arc<str>),
-}
-
-/// What came of giving something back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GivenBack {
-    /// All of it was held until now.
-    pub held: bool,
-    /// Completions for this very client were pushed without waking it: it should look now.
-    pub news: bool,
 }
 
 impl Space {

@@ -37,6 +37,15 @@ impl Wait {
     }
 }
 
+/// What came of giving something back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GivenBack {
+    /// All of it was held until now.
+    pub held: bool,
+    /// Completions for this very client were pushed without waking it: it should look now.
+    pub news: bool,
+}
+
 /// Where the completions of a client go.
 ///
 /// Pushing and waking are apart so that completions are pushed in the order in which they became true, under the

@@ -18,8 +18,8 @@ use super::key_argument::KeyArgument;
 use super::locks::Backend;
 use super::mailbox::{Inbox, number_of, to_f64};
 use super::options::span;
-use crate::backend::memory::{Asked, GivenBack};
-use crate::backend::{Completion, Failure, Outcome, Sink, Wait, next_ticket};
+use crate::backend::memory::Asked;
+use crate::backend::{Completion, Failure, GivenBack, Outcome, Sink, Wait, next_ticket};
 use crate::core::owner::Owner;
 use crate::core::table::Claim;
 use crate::core::ticket::Ticket;
@@ -172,10 +172,7 @@ impl Calls {
         Ok(match &self.backend {
             Backend::Memory(member) => given_back(member.finish(job)),
             #[cfg(feature = "redis")]
-            Backend::Redis(member) => {
-                member.finish(job);
-                pending(job)
-            }
+            Backend::Redis(member) => member.finish(job).map_or_else(|| pending(job), given_back),
         })
     }
 

@@ -32,8 +32,11 @@ use super::ledger::{FAIR_RTT, Ledger};
 use super::plan::Wait;
 use super::server::{Attempt, Holder, Locked, OLD_NODE, Server, holder_of};
 
-/// For how long a grant may be passed on, in ms.
+/// For how long a grant may be passed on after the server has said so, in ms.
 const PASS_MAX: u64 = 50;
+
+/// For how long after a grant the server may be asked whether it may be passed on further, in ms.
+const TENURE_MAX: u64 = 250;
 
 /// For how long a member that waits does not ask, with some time for the pauses and the way, in ms.
 const POLL_MAX: u64 = 1_000 + 300 + 4 * FAIR_RTT;
@@ -334,8 +337,16 @@ impl Ledger {
         {
             return Err(format!("property 1: {:?} was passed a grant in use", heir.id));
         }
-        if grant.keys != heir.keys || grant.passes > self.handoffs || now >= grant.granted_at + PASS_MAX {
+        if grant.keys != heir.keys || grant.passes > self.handoffs || now >= grant.may_pass_since + PASS_MAX {
             return Err(format!("property 7: {grant:?} was passed on to {:?}", heir.id));
+        }
+        Ok(())
+    }
+
+    /// Property 7, when the server was asked at `sent_at` whether a grant may be passed on further.
+    pub fn check_tenure(&self, sent_at: u64, grant: &Claim) -> Check {
+        if sent_at >= grant.granted_at + TENURE_MAX || self.handoffs == 0 {
+            return Err(format!("property 7: more was asked for than {grant:?} may have"));
         }
         Ok(())
     }

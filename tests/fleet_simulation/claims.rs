@@ -51,9 +51,11 @@ pub struct Claim {
     pub stand: Stand,
     /// Under whose grant its job runs: its own, or the one that was passed on to it.
     pub under: Attempt,
-    /// How often its grant was passed on.
+    /// How often its grant was passed on since the server last said that it may be.
     pub passes: u32,
     pub granted_at: u64,
+    /// When the member heard so last.
+    pub may_pass_since: u64,
     /// Since when it stands there.
     pub since: u64,
     /// Its locks were released by others, or lost with the server's data: it need not have what it believes to have.
@@ -77,6 +79,7 @@ impl Claim {
             under: id,
             passes: 0,
             granted_at: 0,
+            may_pass_since: 0,
             since: asked_at,
             is_void: false,
             renewed_at: 0,
@@ -153,7 +156,7 @@ impl Claim {
         let next = match (self.stand, outcome, &self.what) {
             // By an answer of the server, or passed on by another job, whose lease it takes over.
             (Stand::Asks, Outcome::Granted(_), What::Job { runs_for, .. }) => {
-                (self.renewed_at, self.granted_at) = (sent_at, now);
+                (self.renewed_at, self.granted_at, self.may_pass_since) = (sent_at, now, now);
                 self.ends_at = Some(now + runs_for);
                 Stand::Runs
             }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use medusa_locking_native::core::fleet::{Answer, Command, Sent};
+use medusa_locking_native::core::fleet::{Answer, Command, Reserved, Sent};
 use medusa_locking_native::core::outcome::{Completion, Outcome};
 use medusa_locking_native::core::ticket::Ticket;
 
@@ -113,6 +113,12 @@ impl Ledger {
                     self.check_drop(now, attempt)?;
                     continue;
                 }
+                Note::Reserved(grant) => {
+                    if let Some(grant) = self.claim_mut(grant) {
+                        grant.passes = 0;
+                    }
+                    continue;
+                }
                 Note::Released { by, attempt } => {
                     // Whoever heard what became of its release may lock anew.
                     let told_at = self.errands.get(&by).and_then(|errand| errand.told_at);
@@ -153,7 +159,7 @@ impl Ledger {
             Outcome::Granted(token) | Outcome::Acquired { token, .. } => {
                 if !cause.is_some_and(|sent| is_to_acquire(sent, ticket)) {
                     self.see("passed on");
-                    self.inherit(now, &mut claim)?;
+                    self.inherit(now, &mut claim, cause)?;
                 }
                 self.check_grant(&claim, *token, server)
             }
@@ -169,9 +175,11 @@ impl Ledger {
         }
     }
 
-    /// A job takes over the grant of the one that has just ended, as it is.
-    fn inherit(&mut self, now: u64, heir: &mut Claim) -> Check {
-        let Some(grant) = self.ended_last.and_then(|id| self.claim_mut(id)) else {
+    /// A job takes over a grant, as it is: of the one that has just ended, or, where more tokens have come for it, of one that
+    /// ended before.
+    fn inherit(&mut self, now: u64, heir: &mut Claim, cause: Option<&Sent>) -> Check {
+        let reserved = cause.and_then(|sent| reserved_for(heir.id.member, sent));
+        let Some(grant) = reserved.or(self.ended_last).and_then(|id| self.claim_mut(id)) else {
             return Err(format!("{:?} was passed a grant that nobody had", heir.id));
         };
         heir.under = grant.id;
@@ -181,6 +189,25 @@ impl Ledger {
         (heir.renewed_at, heir.is_void) = (grant.renewed_at, grant.is_void);
         if let Some(claim) = self.claim_mut(heir.id) {
             claim.clone_from(heir);
+        }
+        Ok(())
+    }
+
+    /// A member is about to hear an answer.
+    pub fn hears(&mut self, now: u64, member: usize, sent: &Sent, answer: &Answer) -> Check {
+        let Some(grant) = reserved_for(member, sent) else {
+            return Ok(());
+        };
+        self.see(match answer {
+            Answer::Reserved(Reserved::From(_)) => "more tokens were set aside",
+            Answer::Reserved(Reserved::OthersWait) => "more tokens were refused",
+            Answer::Reserved(Reserved::Lost(_)) => "a lease was lost that was passed on",
+            _ => "more tokens were not to be had",
+        });
+        if let Some(claim) = self.claim_mut(grant) {
+            claim.may_pass_since = now;
+            let claim = claim.clone();
+            self.check_tenure(sent.at.as_ms(), &claim)?;
         }
         Ok(())
     }
@@ -206,6 +233,14 @@ impl Ledger {
             }
         }
         Ok(())
+    }
+}
+
+/// The grant that a member asked more tokens for.
+fn reserved_for(member: usize, sent: &Sent) -> Option<Attempt> {
+    match sent.command {
+        Command::Reserve { job: ticket, .. } => Some(Attempt { member, ticket }),
+        _ => None,
     }
 }
 

@@ -218,6 +218,8 @@ pub enum Climate {
     Fenceless,
     /// Nothing, and everybody is to be served in the order of arrival.
     Strict,
+    /// As rough, where many jobs of one member want the same keys: leases pass on for long.
+    Crowded,
 }
 
 /// Any plan for this climate.
@@ -227,7 +229,11 @@ pub fn plan(climate: Climate) -> impl Strategy<Value = Plan> {
     let is_strict = climate == Climate::Strict;
     let gains = select(if is_strict { vec![0] } else { vec![0, 0, 15] });
     let steps = prop::collection::vec(step(climate), 1..=STEPS_MAX);
-    let handoffs = select(if is_strict { vec![0] } else { vec![0, 2, 16] });
+    let handoffs = select(match climate {
+        Climate::Strict => vec![0],
+        Climate::Crowded => vec![1, 2, 4, 16],
+        _ => vec![0, 2, 16],
+    });
     let lag = select(if is_calm { vec![1, 5, 15] } else { vec![1, 15, 150] });
     let inboxes = select(vec![Inboxes::All, Inboxes::All, Inboxes::Some, Inboxes::None]);
     let open = prop_oneof![3 => Just(false), 1 => Just(true)];
@@ -255,6 +261,13 @@ fn step(climate: Climate) -> BoxedStrategy<Step> {
             .prop_map(|(pause, deed)| Step { pause, deed })
             .boxed();
     }
+    if climate == Climate::Crowded {
+        let pause = prop_oneof![2 => 0..=5_u64, 3 => 5..=60_u64, 1 => 60..=800_u64];
+        let deed = prop_oneof![9 => crowd(), 1 => call(), 1 => fault()];
+        return (pause, deed)
+            .prop_map(|(pause, deed)| Step { pause, deed })
+            .boxed();
+    }
     let weather = if climate == Climate::Calm {
         lag(15).boxed()
     } else {
@@ -271,6 +284,25 @@ fn step(climate: Climate) -> BoxedStrategy<Step> {
 fn strict_call() -> impl Strategy<Value = Deed> {
     (callers(), 0..SEATS_MAX, keys(), 0..=800_u64).prop_map(|(callers, seat, keys, runs_for)| {
         let wait = Wait::Forever;
+        Deed::Execute {
+            callers,
+            seat,
+            keys,
+            lease: 3_000,
+            runs_for,
+            heeds: false,
+            wait,
+        }
+    })
+}
+
+/// Short jobs of one member, mostly, that want the same keys and wait for as long as it takes, mostly.
+fn crowd() -> impl Strategy<Value = Deed> {
+    let seat = prop_oneof![5 => Just(0_usize), 1 => 1..SEATS_MAX];
+    let keys = select(vec![vec!["a"], vec!["a"], vec!["a", "b"]]);
+    let runs_for = prop_oneof![3 => 0..=5_u64, 2 => 0..=40_u64, 1 => 40..=200_u64];
+    let wait = prop_oneof![3 => Just(Wait::Forever), 1 => wait()];
+    (1..=8_usize, seat, keys, runs_for, wait).prop_map(|(callers, seat, keys, runs_for, wait)| {
         Deed::Execute {
             callers,
             seat,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use medusa_locking_native::core::fleet::{Answer, Command, Held, Place, Renewal, ServerError};
+use medusa_locking_native::core::fleet::{Answer, Command, Held, Place, Renewal, Reserved, ServerError};
 use medusa_locking_native::core::key::KeySet;
 use medusa_locking_native::core::owner::Owner;
 
@@ -77,6 +77,18 @@ impl Server {
             Command::Renew { leases } => {
                 let lost = leases.iter().map(|lease| self.renew(member, lease));
                 lost.collect::<Result<_, _>>().map(Answer::Renewed)
+            }
+            Command::Reserve {
+                job,
+                token,
+                keys,
+                count,
+            } => {
+                let reserved = self.reserve(&job_of(by(*job), *token), keys, *count)?;
+                if matches!(reserved, Reserved::From(_)) {
+                    self.notes.push(Note::Reserved(by(*job)));
+                }
+                Ok(Answer::Reserved(reserved))
             }
             Command::Scan { cursor, .. } => Ok(self.scan(*cursor)),
             Command::Sweep { keys, owner_id, .. } => self.sweep(keys, owner_id.as_deref()),
@@ -192,10 +204,7 @@ impl Server {
         more: bool,
     ) -> Result<Answer, ServerError> {
         let holder = match held {
-            Held::ByJob { job, token } => Holder::Job {
-                attempt: Attempt { ticket: *job, ..by },
-                token: *token,
-            },
+            Held::ByJob { job, token } => job_of(Attempt { ticket: *job, ..by }, *token),
             Held::ByOwner(owner_id) => holder_of(&Owner::from_id(owner_id.as_deref())),
         };
         let is_open = self.is_open && matches!(held, Held::ByOwner(_));
@@ -218,15 +227,9 @@ impl Server {
     }
 
     fn renew(&mut self, member: usize, renewal: &Renewal) -> Result<Option<usize>, ServerError> {
-        let holder = Holder::Job {
-            attempt: Attempt {
-                member,
-                ticket: renewal.job,
-            },
-            token: renewal.token,
-        };
-        let is_lost = |key: &Arc<str>| self.lock(key).is_none_or(|lock| lock.holder != holder);
-        if let Some(index) = renewal.keys.iter().position(is_lost) {
+        let ticket = renewal.job;
+        let holder = job_of(Attempt { member, ticket }, renewal.token);
+        if let Some(index) = self.first_lost(&renewal.keys, &holder) {
             return Ok(Some(index));
         }
         self.write(false)?;
@@ -237,6 +240,22 @@ impl Server {
             }
         }
         Ok(None)
+    }
+
+    fn reserve(&mut self, holder: &Holder, keys: &KeySet, count: u32) -> Result<Reserved, ServerError> {
+        if let Some(index) = self.first_lost(keys, holder) {
+            return Ok(Reserved::Lost(index));
+        }
+        if !self.open_queues(None, &[], false).are_empty(keys.as_slice()) {
+            return Ok(Reserved::OthersWait);
+        }
+        self.mint(count - 1).map(Reserved::From)
+    }
+
+    /// The first of these keys that is not this holder's.
+    fn first_lost(&self, keys: &KeySet, holder: &Holder) -> Option<usize> {
+        let is_lost = |key: &Arc<str>| self.lock(key).is_none_or(|lock| lock.holder != *holder);
+        keys.iter().position(is_lost)
     }
 
     fn scan(&self, cursor: u64) -> Answer {
@@ -296,6 +315,10 @@ impl Queues<'_> {
         }
         self.wait_reply(ask.keys, ticket).map(Some)
     }
+}
+
+fn job_of(attempt: Attempt, token: u64) -> Holder {
+    Holder::Job { attempt, token }
 }
 
 fn is_job(holder: &Holder, of: Attempt) -> bool {

@@ -112,6 +112,8 @@ pub enum Note {
     /// It cannot count on them any more: everything was released, the server lost its data, or the same owner took
     /// the lock again and set another end to it.
     Void(Attempt),
+    /// It may be passed on further: nobody else waits.
+    Reserved(Attempt),
     /// It was taken for gone and left its queues.
     Dropped(Attempt),
     /// A script runs for ever.

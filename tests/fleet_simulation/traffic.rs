@@ -66,6 +66,7 @@ impl World {
         });
         let wants_another_server =
             matches!(answer, Answer::Error(_)) && self.server.trouble == Some(Trouble::ReadOnly);
+        self.ledger.hears(self.now, index, sent, answer)?;
         let now = Moment::from_ms(self.now);
         self.members[index]
             .fleet

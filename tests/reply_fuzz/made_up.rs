@@ -141,7 +141,7 @@ pub fn near_reply() -> impl Strategy<Value = Reply> {
 
 /// Every kind of command, with one to four keys.
 pub fn command() -> impl Strategy<Value = Command> {
-    (0..9, 1..5usize).prop_map(|(kind, count)| {
+    (0..10, 1..5usize).prop_map(|(kind, count)| {
         let names: Vec<Arc<str>> = ["a", "b", "c", "d"][..count]
             .iter()
             .map(|key| Arc::from(*key))
@@ -187,7 +187,13 @@ pub fn command() -> impl Strategy<Value = Command> {
                 leases: (1..=count as u64).map(renewal).collect(),
             },
             6 => Command::Scan { ticket, cursor: 0 },
-            7 => Command::Sweep {
+            7 => Command::Reserve {
+                job: ticket,
+                token: 9,
+                keys,
+                count: 16,
+            },
+            8 => Command::Sweep {
                 ticket,
                 keys: names,
                 owner_id: None,

@@ -16,7 +16,7 @@ use super::link;
 use super::scripts::Scripts;
 use super::settings::RedisSettings;
 use crate::backend::mailbox::Resident;
-use crate::backend::{Sink, job_of_owner_id, next_ticket};
+use crate::backend::{GivenBack, Sink, job_of_owner_id, next_ticket};
 use crate::clock;
 use crate::core::error::RequestError;
 use crate::core::fleet::{Config, ErrandKind, Fleet, Held, Sent, Wish};
@@ -98,9 +98,22 @@ impl Member {
         })
     }
 
-    /// Ends a job. News under the same ticket tells whether its keys were its own until now.
-    pub fn finish(&self, job: Ticket) {
-        self.turn(|fleet, now| fleet.finish(now, job));
+    /// Ends a job: what came of it, if that is known at once, as where its lease passed on here. Else news under the same
+    /// ticket tells whether its keys were its own until now.
+    pub fn finish(&self, job: Ticket) -> Option<GivenBack> {
+        let sink = &self.shared.sink;
+        let (mut held, mut news, mut wake) = (None, false, false);
+        self.shared.turn_with(
+            |fleet, now| fleet.finish(now, job),
+            |completion| match completion.outcome {
+                Outcome::Finished(was_held) if completion.ticket == job => held = Some(was_held),
+                _ => (news, wake) = (true, wake | sink.push(completion)),
+            },
+        );
+        if held.is_none() && wake {
+            sink.wake();
+        }
+        held.map(|held| GivenBack { held, news })
     }
 
     /// Releases the locks of `owner_id` on `keys`.
@@ -300,19 +313,27 @@ impl Shared {
 
     /// Runs one turn of the fleet: then its news, its next deadline and its commands go where they belong.
     pub(super) fn turn<R>(&self, change: impl FnOnce(&mut Fleet, Moment) -> R) -> R {
-        let now = clock::now();
-        let mut fleet = self.fleet.lock();
-        let result = change(&mut fleet, now);
         let mut wake = false;
-        for completion in fleet.take_news() {
-            wake |= self.sink.push(completion);
-        }
-        let deadline = fleet.next_deadline();
-        let has_outbox = fleet.has_outbox();
-        drop(fleet);
+        let result = self.turn_with(change, |completion| wake |= self.sink.push(completion));
         if wake {
             self.sink.wake();
         }
+        result
+    }
+
+    /// The same, with its news to `deliver`, in order and while the fleet is locked.
+    fn turn_with<R>(
+        &self,
+        change: impl FnOnce(&mut Fleet, Moment) -> R,
+        deliver: impl FnMut(Completion),
+    ) -> R {
+        let now = clock::now();
+        let mut fleet = self.fleet.lock();
+        let result = change(&mut fleet, now);
+        fleet.take_news().for_each(deliver);
+        let deadline = fleet.next_deadline();
+        let has_outbox = fleet.has_outbox();
+        drop(fleet);
         if let Some(alarm) = self.alarm.get() {
             alarm.set(deadline);
         }

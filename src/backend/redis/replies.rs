@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::names::Names;
 use super::resp::Reply;
-use crate::core::fleet::{Answer, Command, Renewal, Waiting};
+use crate::core::fleet::{Answer, Command, Renewal, Reserved, Waiting};
 use crate::core::key::KeySet;
 use crate::core::outcome::Lock;
 use crate::core::owner::OWNERLESS;
@@ -37,6 +37,7 @@ pub fn decode(names: &Names, command: &Command, reply: Reply) -> Result<Answer, 
         (Command::Release { .. }, Reply::Int(all)) => Some(Answer::Released(all == 1)),
         (Command::Cancel { .. } | Command::Sweep { .. }, Reply::Int(_)) => Some(Answer::Released(true)),
         (Command::Renew { leases }, Reply::Array(lost)) => decode_renewed(leases, &lost),
+        (Command::Reserve { keys, .. }, Reply::Int(number)) => decode_reserved(keys, number),
         (Command::Scan { .. }, Reply::Array(page)) => decode_page(names, page),
         (Command::Inspect { keys, .. }, Reply::Array(locks)) if locks.len() == keys.len() => {
             let found = keys.iter().zip(locks).map(|(key, lock)| decode_lock(key, lock));
@@ -113,6 +114,19 @@ fn decode_renewed(leases: &[Renewal], lost: &[Reply]) -> Option<Answer> {
     each.collect::<Option<Vec<_>>>().map(Answer::Renewed)
 }
 
+/// The first token; 0: others wait; -i: lock i is lost.
+fn decode_reserved(keys: &KeySet, number: i64) -> Option<Answer> {
+    let reserved = match number {
+        0 => Reserved::OthersWait,
+        1.. => Reserved::From(whole_number(number)?),
+        _ => {
+            let index = usize::try_from(number.unsigned_abs()).ok()?.checked_sub(1)?;
+            Reserved::Lost((index < keys.len()).then_some(index)?)
+        }
+    };
+    Some(Answer::Reserved(reserved))
+}
+
 /// The outer `None`: not a reply of ours; the inner one: not held.
 fn decode_lock(key: &Arc<str>, lock: Reply) -> Option<Option<Lock>> {
     let parts = match lock {
@@ -155,6 +169,7 @@ fn unexpected(command: &Command, reply: &Reply) -> Unexpected {
         Command::Release { .. } => "release",
         Command::Cancel { .. } => "cancel",
         Command::Renew { .. } => "renew",
+        Command::Reserve { .. } => "reserve",
         Command::Scan { .. } => "scan",
         Command::Sweep { .. } => "sweep",
         Command::Inspect { .. } => "inspect",

@@ -64,6 +64,7 @@ script!(RELEASES, 7, "queue.lua"; "release.lua"; "many.lua", "releases.lua");
 script!(RENEW, 8, "renew.lua");
 script!(SWEEP, 9, "queue.lua", "sweep.lua");
 script!(INSPECT, 10, "inspect.lua");
+script!(RESERVE, 11, "mint.lua", "queue.lua", "reserve.lua");
 
 /// Which scripts a connection has sent with their source: the server knows these, unless it was told to forget.
 #[derive(Clone, Copy, Debug, Default)]
@@ -125,6 +126,19 @@ impl Scripts {
                 call.attempt(*ticket).text(name_of(owner)).number(RECORD_MS);
             }
             Command::Renew { leases } => self.encode_renew(&mut writer, leases),
+            Command::Reserve {
+                job,
+                token,
+                keys,
+                count,
+            } => {
+                let mut call = writer.call(&RESERVE, 2 * keys.len() + 1, 2);
+                self.locks(&mut call, keys);
+                self.queues(&mut call, keys);
+                call.text(self.names.fence())
+                    .job(*job, *token)
+                    .number(u64::from(count.saturating_sub(1)));
+            }
             Command::Scan { cursor, .. } => {
                 let mut call = CommandWriter::begin(writer.out, 6);
                 call.arg(b"SCAN")

@@ -6,7 +6,6 @@ use std::time::Duration;
 use hashbrown::hash_map::EntryRef;
 
 use super::ask::{Ask, Phase, Wish};
-use super::cohort::tokens_to_reserve;
 use super::command::{Place, Push, Waiting};
 use super::lease::Grant;
 use super::{Answer, Command, Fleet, Lease, Timer};
@@ -67,11 +66,6 @@ impl Fleet {
         ask.phase = if up { Phase::Sent } else { Phase::Stuck };
         // In strict order a request counts from when it was made, else from when its process lets it ask: a process with
         // many waiters shall not come before all others.
-        let behind = if ask.has_place {
-            self.lines.behind(&ask.wish.keys)
-        } else {
-            0
-        };
         let age = if handoffs == 0 {
             now.since(ask.asked_at)
         } else {
@@ -83,16 +77,12 @@ impl Fleet {
             owner: ask.wish.owner(ticket),
             expire: ask.wish.expire(),
             must_hold: false,
-            reserve: if ask.wish.is_job() {
-                tokens_to_reserve(behind, handoffs)
-            } else {
-                0
-            },
+            reserve: 0,
             wait: ask.waits().then_some(Place {
                 ticket: ask.server_ticket,
                 age,
             }),
-            more: behind > 0,
+            more: false,
         };
         self.clear_again(ticket);
         self.send(command);
@@ -112,15 +102,13 @@ impl Fleet {
         match answer {
             Answer::Granted(token) => {
                 ask.may_hold = false;
-                self.granted(
-                    now,
-                    ticket,
-                    &Grant {
-                        sent_at,
-                        token,
-                        reserved,
-                    },
-                );
+                let grant = Grant {
+                    sent_at,
+                    token,
+                    reserved,
+                    is_contended: ask.server_ticket != 0,
+                };
+                self.granted(now, ticket, &grant);
             }
             Answer::Busy(key, lapses_in) => {
                 ask.trouble = None;

@@ -5,24 +5,117 @@
 //! and Shavit (PPoPP 2012): the number of passes, and the time that they take, are bounded, so that other processes
 //! are not starved.
 //!
-//! Each pass looks at the lease's deadline again, and each job gets a fencing token of its own, of the block that was
-//! reserved with the grant: as many as there were waiters to pass to, so that a lock that nobody else waits for costs
-//! one token. Only jobs pass: the lock of a named owner can be released from any process, so it lives in Redis under
-//! its own name.
+//! Each pass looks at the lease's deadline again, and each job gets a fencing token of its own, of a block that the server
+//! has set aside: with the grant, as many as there were waiters to pass to, so that a lock that nobody else waits for costs
+//! one token. Before a block is used up, the next one is asked for while the jobs go on. The server gives it only if
+//! nobody else waits at that moment, and it takes the place of what is left of the one before: so whoever comes waits for
+//! one block at the most, however long the lease has been passed on. Only jobs pass: the lock of a named owner can be
+//! released from any process, so it lives in Redis under its own name.
 
 use std::time::Duration;
 
-use super::Fleet;
+use super::lease::{Grant, NOT_ITS_OWN};
+use super::{Answer, Command, Fleet, Reserved};
+use crate::core::key::KeySet;
 use crate::core::moment::Moment;
 use crate::core::outcome::Outcome;
+use crate::core::owner::Owner;
 use crate::core::ticket::Ticket;
 
-/// The longest time for which one grant is passed on.
-pub(super) const PASS_MAX: Duration = Duration::from_millis(50);
+/// The longest time for which a lease is passed on after the server has said that it may be.
+const PASS_MAX: Duration = Duration::from_millis(50);
 
-/// How many fencing tokens an ask should reserve beyond its own, with so many behind it.
-pub(super) fn tokens_to_reserve(behind: usize, local_handoffs: u32) -> u32 {
-    u32::try_from(behind).unwrap_or(u32::MAX).min(local_handoffs)
+/// The longest time for which one grant is passed on, also where nobody else waits in the server's queues: nodes that know
+/// no queue have their turn between grants only.
+const TENURE_MAX: Duration = Duration::from_millis(250);
+
+/// How far a lease may still be passed on.
+#[derive(Debug)]
+pub(super) struct Passes {
+    /// How many fencing tokens are left of the last block.
+    tokens_left: u32,
+    /// The last one that was given out.
+    last_token: u64,
+    /// Until when that block may be used.
+    until: Moment,
+    /// Until when another one may be asked for.
+    tenure_ends_at: Moment,
+    next_block: NextBlock,
+}
+
+/// What the server has been asked, and has said, about another block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NextBlock {
+    NotAsked,
+    /// And so many passes have been made since.
+    OnItsWay(u32),
+    /// Others have their turn after this grant.
+    Refused,
+}
+
+impl Passes {
+    /// Of a lease that was just granted.
+    pub(super) fn new(now: Moment, grant: &Grant) -> Self {
+        Passes {
+            tokens_left: grant.reserved,
+            last_token: grant.token,
+            until: now.after(PASS_MAX),
+            tenure_ends_at: now.after(TENURE_MAX),
+            // To ask would be in vain, and cost others: they are behind this grant.
+            next_block: if grant.is_contended {
+                NextBlock::Refused
+            } else {
+                NextBlock::NotAsked
+            },
+        }
+    }
+
+    fn may_pass(&self, now: Moment) -> bool {
+        self.tokens_left > 0 && now < self.until
+    }
+
+    /// The next job's token.
+    pub(super) fn pass(&mut self) -> u64 {
+        self.tokens_left -= 1;
+        self.last_token += 1;
+        if let NextBlock::OnItsWay(passes) = &mut self.next_block {
+            *passes += 1;
+        }
+        self.last_token
+    }
+
+    /// Whether so many who stand behind need another block, and it is time to ask for it: it should come before this one
+    /// is used up, but not when most of this one would be lost.
+    fn needs_more(&self, now: Moment, behind: usize, block: u32) -> bool {
+        let left = self.tokens_left as usize;
+        self.next_block == NextBlock::NotAsked
+            && behind > left
+            && self.tokens_left <= block / 2
+            && now < self.tenure_ends_at
+    }
+
+    fn is_more_on_its_way(&self) -> bool {
+        matches!(self.next_block, NextBlock::OnItsWay(_))
+    }
+
+    /// The passes that were made meanwhile count: the server may have said so before them.
+    fn came(&mut self, now: Moment, first: u64, count: u32) {
+        let passes = match self.next_block {
+            NextBlock::OnItsWay(passes) => passes,
+            NextBlock::NotAsked | NextBlock::Refused => 0,
+        };
+        self.next_block = NextBlock::NotAsked;
+        self.tokens_left = count.saturating_sub(passes);
+        self.last_token = first.saturating_sub(1);
+        self.until = now.after(PASS_MAX);
+    }
+
+    /// The answer to what is on its way will never come. A block that nobody hears of is a gap in the tokens.
+    pub(super) fn link_down(&mut self) {
+        if self.is_more_on_its_way() {
+            self.next_block = NextBlock::NotAsked;
+        }
+    }
 }
 
 impl Fleet {
@@ -31,105 +124,154 @@ impl Fleet {
         self.passed.get(&job).copied().unwrap_or(job)
     }
 
-    /// `job` has ended; gives its lease to the next job here that can take it over as it is. False: there is none, or
-    /// it is the other processes' turn.
+    /// `job` has ended; gives its lease to the next job here that can take it over as it is. Where the tokens for that are
+    /// on their way, it waits for them: that is shorter than to release and ask. False: there is no such job, or it is the
+    /// other processes' turn.
     pub(super) fn pass_on(&mut self, now: Moment, job: Ticket) -> bool {
         let grant = self.grant_of(job);
-        let Some(lease) = self.leases.get(&grant) else {
+        let Some(heir) = self.heir(now, grant) else {
             return false;
         };
-        if !lease.may_pass(now) {
-            return false;
-        }
-        let (span, keys) = (lease.span(), lease.keys().clone());
-        let Some(heir) = self.patient_heir(now, &keys) else {
+        let Some(lease) = self.leases.get_mut(&grant) else {
             return false;
         };
-        if !self.asks.get(&heir).is_some_and(|ask| ask.may_inherit(span)) {
+        let may_pass = lease.passes.may_pass(now);
+        if !may_pass && !lease.passes.is_more_on_its_way() {
             return false;
         }
+        lease.is_idle = true;
         self.passed.remove(&job);
-        self.passed.insert(heir, grant);
-        self.remove_ask(heir);
         self.tell(job, Outcome::Finished(true));
-        if let Some(lease) = self.leases.get_mut(&grant) {
-            let token = lease.pass_to(heir);
-            self.tell(heir, Outcome::Granted(token));
+        if may_pass {
+            self.pass_to(now, grant, heir);
         }
-        self.lines.leave(job, &keys);
         true
+    }
+
+    /// Who can take over this grant: the next one of its line, if the lease is good.
+    fn heir(&mut self, now: Moment, grant: Ticket) -> Option<Ticket> {
+        let lease = self.leases.get(&grant).filter(|lease| lease.is_good(now))?;
+        let (span, keys) = (lease.span(), lease.keys().clone());
+        let heir = self.patient_heir(now, &keys)?;
+        self.asks.get(&heir)?.may_inherit(span).then_some(heir)
+    }
+
+    fn pass_to(&mut self, now: Moment, grant: Ticket, heir: Ticket) {
+        self.remove_ask(heir);
+        let Some(lease) = self.leases.get_mut(&grant) else {
+            return;
+        };
+        let before = lease.job();
+        let token = lease.pass_to(heir);
+        self.lines.leave(before, lease.keys());
+        self.passed.insert(heir, grant);
+        self.tell(heir, Outcome::Granted(token));
+        self.reserve_more(now, grant);
+    }
+
+    /// Asks for another block of tokens for this grant, if those who stand behind need one.
+    pub(super) fn reserve_more(&mut self, now: Moment, grant: Ticket) {
+        if !self.lines.has_anybody_behind() || !self.is_up() {
+            return;
+        }
+        let count = self.config.local_handoffs;
+        let Some(lease) = self.leases.get_mut(&grant).filter(|lease| lease.is_good(now)) else {
+            return;
+        };
+        let keys = lease.keys();
+        if count == 0 || !lease.passes.needs_more(now, self.lines.behind(keys), count) {
+            return;
+        }
+        let heir = self.lines.heir(keys).and_then(|heir| self.asks.get(&heir));
+        if !heir.is_some_and(|heir| heir.may_inherit(lease.span())) {
+            return;
+        }
+        let command = Command::Reserve {
+            job: grant,
+            token: lease.token(),
+            keys: keys.clone(),
+            count,
+        };
+        lease.passes.next_block = NextBlock::OnItsWay(0);
+        self.send(command);
+    }
+
+    /// The same for whoever holds `keys`, if that is a job of this member: somebody has come to stand behind it.
+    pub(super) fn reserve_more_of(&mut self, now: Moment, keys: &KeySet) {
+        if let Some(first) = self.lines.first(keys) {
+            self.reserve_more(now, self.grant_of(first));
+        }
+    }
+
+    pub(super) fn reserve_answered(
+        &mut self,
+        now: Moment,
+        grant: Ticket,
+        keys: &KeySet,
+        count: u32,
+        answer: &Answer,
+    ) {
+        let Some(lease) = self.leases.get_mut(&grant) else {
+            return;
+        };
+        match answer {
+            Answer::Reserved(Reserved::From(first)) => lease.passes.came(now, *first, count),
+            Answer::Reserved(Reserved::Lost(index)) => {
+                lease.passes.next_block = NextBlock::Refused;
+                let key = keys.as_slice().get(*index).map_or("", |key| key);
+                return self.lose(now, grant, key, NOT_ITS_OWN);
+            }
+            _ => lease.passes.next_block = NextBlock::Refused,
+        }
+        if !lease.is_idle {
+            return;
+        }
+        let may_pass = lease.passes.may_pass(now);
+        match self.heir(now, grant) {
+            Some(heir) if may_pass => self.pass_to(now, grant, heir),
+            _ => self.give_back(now, grant, false),
+        }
+    }
+
+    /// Gives back the leases that wait for an answer that will never come.
+    pub(super) fn give_back_idle(&mut self, now: Moment) {
+        let idle = self.leases.iter().filter(|(_, lease)| lease.is_idle);
+        let mut idle: Vec<Ticket> = idle.map(|(grant, _)| *grant).collect();
+        idle.sort_unstable();
+        for grant in idle {
+            self.give_back(now, grant, false);
+        }
+    }
+
+    /// Says in a request how many stand behind it: when it is sent, for those who came while it waited to be sent need
+    /// tokens as well.
+    pub(super) fn count_behind(&self, command: &mut Command) {
+        let Command::Acquire {
+            keys,
+            owner,
+            must_hold: false,
+            reserve,
+            wait,
+            more,
+            ..
+        } = command
+        else {
+            return;
+        };
+        let is_job = matches!(owner, Owner::Job(_));
+        if !self.lines.has_anybody_behind() || (!is_job && wait.is_none()) {
+            return;
+        }
+        let behind = self.lines.behind(keys);
+        *more = behind > 0;
+        if is_job {
+            *reserve = u32::try_from(behind)
+                .unwrap_or(u32::MAX)
+                .min(self.config.local_handoffs);
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::core::backoff::Backoff;
-    use crate::core::fleet::{Answer, Config, Wish};
-    use crate::core::key::KeySet;
-    use crate::core::outcome::Completion;
-    use crate::core::table::{Claim, Limits, Patience};
-
-    fn at(ms: u64) -> Moment {
-        Moment::from_ms(ms)
-    }
-
-    fn fleet() -> Fleet {
-        Fleet::new(Config {
-            endpoint: "r".to_owned(),
-            backoff: Backoff {
-                first: Duration::from_millis(20),
-                longest: Duration::from_secs(1),
-                factor: 2.0,
-            },
-            command_timeout: Duration::from_secs(5),
-            max_stall: Duration::from_secs(300),
-            local_handoffs: 16,
-            ownerless_open: false,
-            limits: Limits::default(),
-        })
-    }
-
-    fn told(fleet: &mut Fleet) -> Vec<(u64, Outcome)> {
-        let news = fleet.take_news();
-        news.map(|Completion { ticket, outcome }| (ticket.number(), outcome))
-            .collect()
-    }
-
-    /// The clock's thread has not got round to telling the second that its time is up, and the first job ends.
-    #[test]
-    fn a_lease_does_not_pass_to_one_whose_patience_has_ended() {
-        let mut fleet = fleet();
-        for (number, patience) in [
-            (1, Patience::Forever),
-            (2, Patience::Until(at(100))),
-            (3, Patience::Forever),
-        ] {
-            let wish = Wish {
-                keys: KeySet::new(["k"]).unwrap(),
-                claim: Claim::Job,
-                lease: Duration::from_secs(15),
-                patience,
-            };
-            fleet.request(at(1), Ticket::new(number), wish).unwrap();
-        }
-        fleet.link_up(at(80), true, true);
-        let mut sent = Vec::new();
-        fleet.take_outbox(at(80), &mut sent);
-        let ask = sent.pop().unwrap();
-        fleet.answered(at(80), ask, Answer::Granted(50));
-        assert_eq!(told(&mut fleet), [(1, Outcome::Granted(50))]);
-
-        fleet.finish(at(110), Ticket::new(1));
-        fleet.tick(at(110), Duration::ZERO);
-        assert_eq!(
-            told(&mut fleet),
-            [
-                (2, Outcome::TimedOut("k".into())),
-                (1, Outcome::Finished(true)),
-                (3, Outcome::Granted(51)),
-            ]
-        );
-        assert!(!fleet.has_outbox(), "the server is not asked for any of this");
-    }
-}
+#[path = "cohort_tests.rs"]
+mod tests;

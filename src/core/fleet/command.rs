@@ -56,6 +56,17 @@ pub enum Command {
         /// All or part of the leases that are due.
         leases: Vec<Renewal>,
     },
+    /// Set aside more fencing tokens for a lease that is passed on within this member, if nobody else waits for its keys.
+    Reserve {
+        /// The job that it was granted to.
+        job: Ticket,
+        /// The token of its grant.
+        token: u64,
+        /// What it holds.
+        keys: KeySet,
+        /// How many; at least one.
+        count: u32,
+    },
     /// The next page of all keys of the namespace.
     Scan {
         /// The errand.
@@ -139,12 +150,25 @@ pub enum Answer {
     Released(bool),
     /// To `Renew`: per lease, the first key that was not the job's any more.
     Renewed(Vec<Option<usize>>),
+    /// To `Reserve`.
+    Reserved(Reserved),
     /// To `Scan`: a page, and where it ended; 0: that was the last.
     Page(u64, Vec<Arc<str>>),
     /// To `Inspect`.
     Locks(Vec<Lock>),
     /// To anything: it was not carried out.
     Error(ServerError),
+}
+
+/// What became of a request for more tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reserved {
+    /// They are set aside, from this one on.
+    From(u64),
+    /// None: others wait for the keys.
+    OthersWait,
+    /// None: this key is not the job's any more.
+    Lost(usize),
 }
 
 /// How a request waits on the server.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::cohort::PASS_MAX;
+use super::cohort::Passes;
 use super::{Answer, Command, Errand, ErrandKind, Fleet, Renewal, Timer};
 use crate::core::key::KeySet;
 use crate::core::moment::Moment;
@@ -17,6 +17,9 @@ const RENEW_SLACK: Duration = Duration::from_millis(250);
 
 /// After a renewal failed, the next is tried after this part of the lease.
 const RETRY_PART: u32 = 10;
+
+/// Why a lease is lost that the server knows nothing of.
+pub(super) const NOT_ITS_OWN: &str = "the server says that it is not its own any more";
 
 /// The most leases, and the most keys, in one renewal command: one script call must not hold the server up.
 const RENEW_LEASES_MAX: usize = 128;
@@ -36,12 +39,10 @@ pub(super) struct Lease {
     lost: bool,
     /// The job that runs under it: the one that it was granted to, or the last that it was passed on to.
     job: Ticket,
-    /// How many fencing tokens are left of the block that came with the grant.
-    tokens_left: u32,
-    /// The last one that was given out.
-    last_token: u64,
-    /// Until when it may be passed on.
-    pass_until: Moment,
+    /// That job has ended, and whether the lease passes to the next one is for the server's answer to say.
+    pub(super) is_idle: bool,
+    /// How far it may still be passed on.
+    pub(super) passes: Passes,
 }
 
 impl Lease {
@@ -56,11 +57,17 @@ impl Lease {
 
     pub(super) fn link_down(&mut self) {
         self.renewing = false;
+        self.passes.link_down();
     }
 
-    /// Whether `job` is the one that runs under it.
+    /// Whether `job` runs under it.
     pub(super) fn is_of(&self, job: Ticket) -> bool {
-        self.job == job
+        self.job == job && !self.is_idle
+    }
+
+    /// The job that runs under it, or ran last.
+    pub(super) fn job(&self) -> Ticket {
+        self.job
     }
 
     /// The token that the server granted it under.
@@ -76,16 +83,16 @@ impl Lease {
         self.span
     }
 
-    pub(super) fn may_pass(&self, now: Moment) -> bool {
-        self.tokens_left > 0 && !self.lost && now < self.pass_until && now < self.ends_at
+    /// Whether it is good for another job.
+    pub(super) fn is_good(&self, now: Moment) -> bool {
+        !self.lost && now < self.ends_at
     }
 
     /// Makes `heir` the job that runs under this lease, and says under which fencing token.
     pub(super) fn pass_to(&mut self, heir: Ticket) -> u64 {
         self.job = heir;
-        self.tokens_left -= 1;
-        self.last_token += 1;
-        self.last_token
+        self.is_idle = false;
+        self.passes.pass()
     }
 }
 
@@ -95,6 +102,8 @@ pub(super) struct Grant {
     pub token: u64,
     /// How many tokens behind it are reserved.
     pub reserved: u32,
+    /// It had to queue: others want its keys too.
+    pub is_contended: bool,
 }
 
 impl Fleet {
@@ -119,17 +128,17 @@ impl Fleet {
             renewing: false,
             lost: false,
             job,
-            tokens_left: grant.reserved,
-            last_token: grant.token,
-            pass_until: now.after(PASS_MAX),
+            is_idle: false,
+            passes: Passes::new(now, grant),
         };
         self.leases.insert(job, lease);
+        self.reserve_more(now, job);
     }
 
     /// The job of `ticket` has ended: its keys go to the next one. News tells whether they were its own until now.
     pub fn finish(&mut self, now: Moment, job: Ticket) {
         let grant = self.grant_of(job);
-        if self.leases.get(&grant).is_none_or(|lease| lease.job != job) {
+        if self.leases.get(&grant).is_none_or(|lease| !lease.is_of(job)) {
             self.tell(job, Outcome::Finished(false));
         } else if !self.pass_on(now, job) {
             self.give_back(now, grant, true);
@@ -251,11 +260,7 @@ impl Fleet {
         for (renewal, lost_key) in renewals.iter().zip(lost_keys) {
             match lost_key.and_then(|index| renewal.keys.as_slice().get(index)) {
                 None => self.renewed(sent_at, renewal.job),
-                Some(key) => self.lose(
-                    renewal.job,
-                    key,
-                    "the server says that it is not its own any more",
-                ),
+                Some(key) => self.lose(now, renewal.job, key, NOT_ITS_OWN),
             }
         }
     }
@@ -293,7 +298,7 @@ impl Fleet {
     }
 
     /// The deadline: from here on the server may give the keys to somebody else.
-    pub(super) fn lease_ends(&mut self, ticket: Ticket) {
+    pub(super) fn lease_ends(&mut self, now: Moment, ticket: Ticket) {
         let Some(lease) = self.leases.get(&ticket) else {
             return;
         };
@@ -302,11 +307,11 @@ impl Fleet {
             lease.span.as_secs_f64()
         );
         if let Some(key) = lease.keys.iter().next().cloned() {
-            self.lose(ticket, &key, &why);
+            self.lose(now, ticket, &key, &why);
         }
     }
 
-    fn lose(&mut self, ticket: Ticket, key: &str, why: &str) {
+    pub(super) fn lose(&mut self, now: Moment, ticket: Ticket, key: &str, why: &str) {
         self.clear_renewal(ticket);
         let Some(lease) = self.leases.get_mut(&ticket) else {
             return;
@@ -316,6 +321,9 @@ impl Fleet {
             return;
         }
         let (ends_at, job) = (lease.ends_at, lease.job);
+        if lease.is_idle {
+            return self.give_back(now, ticket, false);
+        }
         self.timers.remove(&(ends_at, Timer::LeaseEnds(ticket)));
         self.tell(job, Outcome::Lost(Failure::lost(key, why)));
     }
@@ -335,47 +343,5 @@ impl Fleet {
         if let Some(at) = at {
             self.timers.remove(&(at, Timer::Renew(ticket)));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Granted at 1000 ms under a lease until then, with tokens for others set aside.
-    fn lease(ends_at: u64) -> Lease {
-        Lease {
-            keys: KeySet::new(["k"]).unwrap(),
-            token: 1,
-            span: Duration::from_millis(100),
-            ends_at: Moment::from_ms(ends_at),
-            renew_at: None,
-            renewing: false,
-            lost: false,
-            job: Ticket::new(1),
-            tokens_left: 2,
-            last_token: 1,
-            pass_until: Moment::from_ms(1_000).after(PASS_MAX),
-        }
-    }
-
-    #[test]
-    fn a_lease_is_passed_on_for_50_ms_while_there_are_tokens() {
-        let mut lease = lease(60_000);
-        assert!(lease.may_pass(Moment::from_ms(1_049)));
-        assert!(!lease.may_pass(Moment::from_ms(1_050)));
-        lease.pass_to(Ticket::new(2));
-        lease.pass_to(Ticket::new(3));
-        assert!(!lease.may_pass(Moment::from_ms(1_001)));
-    }
-
-    /// A grant whose answer took long has little left when it arrives.
-    #[test]
-    fn a_lease_is_not_passed_on_past_its_deadline_nor_once_it_is_lost() {
-        let mut lease = lease(1_020);
-        assert!(lease.may_pass(Moment::from_ms(1_019)));
-        assert!(!lease.may_pass(Moment::from_ms(1_020)));
-        lease.lost = true;
-        assert!(!lease.may_pass(Moment::from_ms(1_001)));
     }
 }

@@ -99,6 +99,16 @@ impl Lines {
         }
     }
 
+    /// Whether anybody stands behind a first one.
+    pub(super) fn has_anybody_behind(&self) -> bool {
+        self.behind > 0
+    }
+
+    /// The one that asks for these keys, or holds them.
+    pub(super) fn first(&self, keys: &KeySet) -> Option<Ticket> {
+        self.lines.get(keys).map(|line| line.first)
+    }
+
     /// Who comes after the first.
     pub(super) fn heir(&self, keys: &KeySet) -> Option<Ticket> {
         self.lines.get(keys)?.behind.first().copied()

@@ -40,7 +40,7 @@ use crate::core::table::{Limits, Patience};
 use crate::core::ticket::Ticket;
 use ask::Ask;
 pub use ask::Wish;
-pub use command::{Answer, Command, Held, Place, Push, Renewal, Sent, ServerError, Waiting};
+pub use command::{Answer, Command, Held, Place, Push, Renewal, Reserved, Sent, ServerError, Waiting};
 use errand::Errand;
 pub use errand::ErrandKind;
 use lease::Lease;
@@ -167,6 +167,7 @@ impl Fleet {
                 self.keep_ask(ticket, ask);
                 self.arm_ask(now, ticket);
                 self.try_to_extend(ticket);
+                self.reserve_more_of(now, &keys);
                 return Ok(());
             }
         }
@@ -189,7 +190,7 @@ impl Fleet {
                 Timer::AskEnds(ticket) => self.ask_ends(now, ticket),
                 Timer::AskAgain(ticket) => self.ask_again(now, ticket),
                 Timer::Renew(ticket) => due_renewals.push(ticket),
-                Timer::LeaseEnds(ticket) => self.lease_ends(ticket),
+                Timer::LeaseEnds(ticket) => self.lease_ends(now, ticket),
                 Timer::ErrandEnds(ticket) => self.errand_ends(now, ticket),
                 Timer::ErrandAgain(ticket) => self.errand_again(ticket),
             }
@@ -207,6 +208,8 @@ impl Fleet {
     /// The link to the server stands. `fenced`: nothing that was sent over the link before can run any more. `has_inbox`:
     /// the server can call ([`Fleet::pushed`]).
     pub fn link_up(&mut self, now: Moment, fenced: bool, has_inbox: bool) {
+        // Nothing is sent yet: what these come to is sent with the rest.
+        self.give_back_idle(now);
         self.link = Link::Up;
         self.has_inbox = has_inbox;
         self.outbox.clear();
@@ -231,7 +234,12 @@ impl Fleet {
 
     /// The commands to send now, in this order, each to be answered or reported unanswered.
     pub fn take_outbox(&mut self, now: Moment, out: &mut Vec<Sent>) {
-        out.extend(self.outbox.drain(..).map(|command| Sent { command, at: now }));
+        let mut outbox = std::mem::take(&mut self.outbox);
+        for mut command in outbox.drain(..) {
+            self.count_behind(&mut command);
+            out.push(Sent { command, at: now });
+        }
+        self.outbox = outbox;
     }
 
     /// Whether there is something to send.
@@ -259,6 +267,9 @@ impl Fleet {
             Command::Release { ticket, .. } => self.release_answered(now, ticket, answer),
             Command::Cancel { ticket, .. } => self.cancel_answered(now, ticket, answer),
             Command::Renew { leases } => self.renew_answered(now, at, &leases, answer),
+            Command::Reserve { job, keys, count, .. } => {
+                self.reserve_answered(now, job, &keys, count, &answer);
+            }
             Command::Scan { ticket, .. }
             | Command::Sweep { ticket, .. }
             | Command::Inspect { ticket, .. } => {
@@ -317,7 +328,7 @@ impl Fleet {
 
     /// How many jobs hold a lease.
     pub fn held(&self) -> usize {
-        self.leases.len()
+        self.leases.values().filter(|lease| !lease.is_idle).count()
     }
 
     /// How many keys jobs of this member hold, or its requests wait for.

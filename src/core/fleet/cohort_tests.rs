@@ -1,0 +1,254 @@
+//! How far a lease is passed on, and what becomes of it where that is not known yet.
+
+use super::*;
+use crate::core::backoff::Backoff;
+use crate::core::fleet::{Config, Push, Sent, Waiting, Wish};
+use crate::core::key::KeySet;
+use crate::core::outcome::Completion;
+use crate::core::table::{Claim, Limits, Patience};
+
+fn at(ms: u64) -> Moment {
+    Moment::from_ms(ms)
+}
+
+fn fleet() -> Fleet {
+    Fleet::new(Config {
+        endpoint: "r".to_owned(),
+        backoff: Backoff {
+            first: Duration::from_millis(20),
+            longest: Duration::from_secs(1),
+            factor: 2.0,
+        },
+        command_timeout: Duration::from_secs(5),
+        max_stall: Duration::from_secs(300),
+        local_handoffs: 16,
+        ownerless_open: false,
+        limits: Limits::default(),
+    })
+}
+
+fn told(fleet: &mut Fleet) -> Vec<(u64, Outcome)> {
+    let news = fleet.take_news();
+    news.map(|Completion { ticket, outcome }| (ticket.number(), outcome))
+        .collect()
+}
+
+fn job(patience: Patience) -> Wish {
+    Wish {
+        keys: KeySet::new(["k"]).unwrap(),
+        claim: Claim::Job,
+        lease: Duration::from_secs(15),
+        patience,
+    }
+}
+
+fn sent(fleet: &mut Fleet, now: u64) -> Vec<Sent> {
+    let mut sent = Vec::new();
+    fleet.take_outbox(at(now), &mut sent);
+    sent
+}
+
+/// Jobs 1 to `jobs` want the same key from 1 ms on; the first is granted it at `now`, under token 50.
+fn crowd(jobs: u64, now: u64) -> Fleet {
+    let mut fleet = fleet();
+    for number in 1..=jobs {
+        fleet
+            .request(at(1), Ticket::new(number), job(Patience::Forever))
+            .unwrap();
+    }
+    fleet.link_up(at(now), true, true);
+    let ask = sent(&mut fleet, now).pop().unwrap();
+    fleet.answered(at(now), ask, Answer::Granted(50));
+    assert_eq!(told(&mut fleet), [(1, Outcome::Granted(50))]);
+    fleet
+}
+
+/// Ends the jobs of these numbers at `now`, one after the other, each of which must pass its lease on.
+fn pass(fleet: &mut Fleet, now: u64, jobs: std::ops::RangeInclusive<u64>, first_token: u64) {
+    for (number, token) in jobs.zip(first_token..) {
+        fleet.finish(at(now), Ticket::new(number));
+        assert_eq!(
+            told(fleet),
+            [
+                (number, Outcome::Finished(true)),
+                (number + 1, Outcome::Granted(token)),
+            ]
+        );
+    }
+}
+
+fn reserve(fleet: &mut Fleet, now: u64) -> Sent {
+    let mut sent = sent(fleet, now);
+    assert!(
+        matches!(
+            sent[..],
+            [Sent {
+                command: Command::Reserve { count: 16, .. },
+                ..
+            }]
+        ),
+        "{sent:?}"
+    );
+    sent.pop().unwrap()
+}
+
+fn is_released(fleet: &mut Fleet, now: u64) -> bool {
+    let is_release = |sent: &Sent| matches!(sent.command, Command::Release { .. });
+    sent(fleet, now).iter().any(is_release)
+}
+
+#[test]
+fn a_lease_is_passed_on_16_times_for_one_grant() {
+    let mut fleet = crowd(17, 80);
+    pass(&mut fleet, 81, 1..=16, 51);
+    fleet.finish(at(81), Ticket::new(17));
+    assert!(is_released(&mut fleet, 81));
+}
+
+#[test]
+fn a_lease_is_passed_on_for_50_ms_after_the_server_has_said_that_it_may_be() {
+    for (now, passes) in [(129, true), (130, false)] {
+        let mut fleet = crowd(3, 80);
+        fleet.finish(at(now), Ticket::new(1));
+        assert_eq!(is_released(&mut fleet, now), !passes, "{now} ms");
+    }
+}
+
+/// With half of a block left the next one is asked for. It counts from then: whoever comes to wait elsewhere when the
+/// server has said that nobody does, has 16 jobs before it and not 24.
+#[test]
+fn another_block_is_asked_for_in_time_and_counts_from_then() {
+    let mut fleet = crowd(100, 80);
+    pass(&mut fleet, 81, 1..=7, 51);
+    assert!(!fleet.has_outbox(), "too early");
+    pass(&mut fleet, 81, 8..=8, 58);
+    let asked = reserve(&mut fleet, 81);
+    pass(&mut fleet, 82, 9..=11, 59);
+    assert!(!fleet.has_outbox(), "asked twice");
+    fleet.answered(at(83), asked, Answer::Reserved(Reserved::From(200)));
+    pass(&mut fleet, 84, 12..=16, 200);
+    reserve(&mut fleet, 84);
+    pass(&mut fleet, 84, 17..=24, 205);
+    fleet.finish(at(84), Ticket::new(25));
+    assert_eq!(told(&mut fleet), [(25, Outcome::Finished(true))]);
+}
+
+/// A job that ends while the tokens for the next one are on their way waits for nobody; the next one, for them.
+#[test]
+fn a_lease_waits_for_the_tokens_that_are_on_their_way() {
+    let idle = || {
+        let mut fleet = crowd(1, 80);
+        fleet
+            .request(at(90), Ticket::new(2), job(Patience::Forever))
+            .unwrap();
+        let asked = reserve(&mut fleet, 90);
+        fleet.finish(at(91), Ticket::new(1));
+        assert_eq!(told(&mut fleet), [(1, Outcome::Finished(true))]);
+        assert_eq!(fleet.held(), 0);
+        (fleet, asked)
+    };
+    let (mut fleet, asked) = idle();
+    fleet.answered(at(92), asked, Answer::Reserved(Reserved::From(200)));
+    assert_eq!(told(&mut fleet), [(2, Outcome::Granted(200))]);
+
+    for refusal in [Reserved::OthersWait, Reserved::Lost(0)] {
+        let (mut fleet, asked) = idle();
+        fleet.answered(at(92), asked, Answer::Reserved(refusal));
+        assert!(is_released(&mut fleet, 92), "{refusal:?}");
+        assert_eq!(told(&mut fleet), []);
+    }
+    // Nobody is left to pass it on to.
+    let (mut fleet, asked) = idle();
+    fleet.cancel(at(92), Ticket::new(2));
+    fleet.answered(at(93), asked, Answer::Reserved(Reserved::From(200)));
+    assert!(is_released(&mut fleet, 93));
+    // The answer will never come.
+    let (mut fleet, asked) = idle();
+    fleet.link_down([asked], fleet.unreachable("in time"));
+    fleet.link_up(at(95), true, true);
+    assert!(is_released(&mut fleet, 95));
+    // It lapses before that.
+    let (mut fleet, _) = idle();
+    fleet.tick(at(20_000), Duration::ZERO);
+    assert!(is_released(&mut fleet, 20_000));
+    assert_eq!(told(&mut fleet), []);
+}
+
+/// A node that knows no queue waits for none.
+#[test]
+fn no_more_is_asked_for_after_250_ms_nor_where_others_waited() {
+    let mut fleet = crowd(1, 80);
+    fleet
+        .request(at(330), Ticket::new(2), job(Patience::Forever))
+        .unwrap();
+    assert!(!fleet.has_outbox(), "after 250 ms");
+
+    let mut fleet = super::tests::fleet();
+    for number in [1, 2] {
+        fleet
+            .request(at(1), Ticket::new(number), job(Patience::Forever))
+            .unwrap();
+    }
+    fleet.link_up(at(1), true, true);
+    let ask = sent(&mut fleet, 1).pop().unwrap();
+    let waiting = Waiting {
+        key: 0,
+        look_in: None,
+        ticket: 7,
+        silent: false,
+    };
+    fleet.answered(at(2), ask, Answer::Waiting(waiting));
+    let ticket = Ticket::new(1);
+    fleet.pushed(
+        at(3),
+        Push {
+            ticket,
+            look_in: None,
+        },
+    );
+    let claim = sent(&mut fleet, 3).pop().unwrap();
+    fleet
+        .request(at(4), Ticket::new(3), job(Patience::Forever))
+        .unwrap();
+    fleet.answered(at(4), claim, Answer::Granted(50));
+    assert!(!fleet.has_outbox(), "others have waited");
+}
+
+/// A grant whose answer took long has little left when it arrives.
+#[test]
+fn a_lease_is_not_passed_on_past_its_deadline_nor_once_it_is_lost() {
+    let mut fleet = crowd(2, 80);
+    fleet.tick(at(16_000), Duration::ZERO);
+    assert!(matches!(told(&mut fleet)[..], [(1, Outcome::Lost(_))]));
+    fleet.finish(at(16_000), Ticket::new(1));
+    assert_eq!(told(&mut fleet), [(1, Outcome::Finished(false))]);
+}
+
+/// The clock's thread has not got round to telling the second that its time is up, and the first job ends.
+#[test]
+fn a_lease_does_not_pass_to_one_whose_patience_has_ended() {
+    let mut fleet = fleet();
+    for (number, patience) in [
+        (1, Patience::Forever),
+        (2, Patience::Until(at(100))),
+        (3, Patience::Forever),
+    ] {
+        fleet.request(at(1), Ticket::new(number), job(patience)).unwrap();
+    }
+    fleet.link_up(at(80), true, true);
+    let ask = sent(&mut fleet, 80).pop().unwrap();
+    fleet.answered(at(80), ask, Answer::Granted(50));
+    assert_eq!(told(&mut fleet), [(1, Outcome::Granted(50))]);
+
+    fleet.finish(at(110), Ticket::new(1));
+    fleet.tick(at(110), Duration::ZERO);
+    assert_eq!(
+        told(&mut fleet),
+        [
+            (2, Outcome::TimedOut("k".into())),
+            (1, Outcome::Finished(true)),
+            (3, Outcome::Granted(51)),
+        ]
+    );
+    assert!(!fleet.has_outbox(), "the server is not asked for any of this");
+}
