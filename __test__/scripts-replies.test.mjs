@@ -23,7 +23,7 @@ async function members() {
 }
 
 test("every script has a source", () => {
-  const ofOne = ["ACQUIRE_JOB", "ACQUIRE_LOCK", "CANCEL_JOB", "CANCEL_LOCK", "INSPECT", "RELEASE", "RENEW", "SWEEP"];
+  const ofOne = ["ACQUIRE_JOB", "ACQUIRE_LOCK", "CANCEL_JOB", "CANCEL_LOCK", "INSPECT", "RELEASE", "RENEW", "RESERVE", "SWEEP"];
   assert.deepEqual([...scriptNames].sort(), [...ofOne, "ACQUIRE_JOBS", "ACQUIRE_LOCKS", "RELEASES"].sort());
 });
 
@@ -322,6 +322,53 @@ test("renew extends the leases that hold all their locks, and names the lock tha
   assert.deepEqual(await redis.renew([lease(job, ["a", "b"]), lease(losing, ["c", "d"]), lease(job, ["a", "x"])]), [0, 2, 2]);
   for (const key of ["a", "b"]) within(await admin.pttl(redis.lock(key)), 30_000, 40_000);
   within(await admin.pttl(redis.lock("c")), 0, 5_000);
+});
+
+describe("reserve", () => {
+  test("sets tokens aside for a job that holds all of its locks, above all before them, and changes nothing else", async () => {
+    await members();
+    const job = one.job(["a", "b"], { lease: 9_000, reserve: 16 });
+    const token = await job.try();
+    const other = await two.job(["c"]).try();
+    const first = await job.reserve(16);
+    assert.ok(first > other && first > token + 16, `${first} after ${token} and ${other}`);
+    assert.equal(await admin.get(redis.fence), String(first + 15));
+    assert.ok((await three.job(["d"]).try()) > first + 15);
+    for (const key of ["a", "b"]) {
+      assert.equal(await holder(key), `${job.attempt}#${token}`);
+      within(await admin.pttl(redis.lock(key)), 0, 9_000);
+    }
+    assert.equal(await admin.exists(redis.queue("a"), redis.queue("b")), 0);
+  });
+
+  test("sets none aside where somebody else waits for one of the locks", async () => {
+    await members();
+    const job = one.job(["a", "b"]);
+    await job.try();
+    const waits = two.job(["b", "c"]);
+    await waits.waits();
+    const before = await admin.get(redis.fence);
+    assert.equal(await job.reserve(16), 0);
+    assert.equal(await admin.get(redis.fence), before);
+    await waits.cancel();
+    // What a queue remembers is nobody who waits.
+    await redis.mark("b", "old", 5_000_000);
+    assert.ok((await job.reserve(1)) > Number(before));
+  });
+
+  test("sets none aside for a job that has lost a lock, and names it", async () => {
+    await members();
+    const job = one.job(["a", "b"]);
+    await job.try();
+    await redis.lapse("b");
+    assert.equal(await job.reserve(16), -2);
+    await two.job(["b"]).try();
+    assert.equal(await job.reserve(16), -2);
+    await admin.del(redis.lock("a"));
+    await admin.lpush(redis.lock("a"), "no lock");
+    assert.equal(await job.reserve(16), -1);
+    await admin.del(redis.lock("a"));
+  });
 });
 
 test("sweep releases an owner's, or all, and hands them over", async () => {

@@ -112,6 +112,8 @@ export async function scriptServer() {
       },
       release: ({ more = false } = {}) =>
         run("RELEASE", [...keys.map(lock), ...keys.map(queue), ...records], keys.length, kind.ownerId(self.token), flag(kind.open), flag(more)),
+      /** Sets more tokens aside for the job that its lease passes to: the first of them, or 0, or minus the lost lock. */
+      reserve: (count) => run("RESERVE", [...keys.map(lock), ...keys.map(queue), fence], kind.ownerId(self.token), count - 1),
       cancel: () => run(kind.cancel, [...lines, ...records], attempt, ...kind.cancelArgs),
       /** What it was told since it was last looked at, as "granted" or "look 30". */
       async told() {

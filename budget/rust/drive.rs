@@ -154,17 +154,23 @@ impl Drive {
         let mut under_way = width;
         while under_way > 0 {
             let Completion { ticket, outcome } = self.mailbox.wait();
-            match outcome {
-                Outcome::Granted(_) => member.finish(ticket),
+            let is_over = match outcome {
+                Outcome::Granted(_) => match member.finish(ticket) {
+                    Some(given) if !given.held => return Err("was not held".into()),
+                    given => given.is_some(),
+                },
                 Outcome::Acquired { keys, .. } => {
                     member.release(keys, None)?;
+                    false
                 }
-                Outcome::Finished(true) | Outcome::Released(true) if begun < until => {
-                    begin(begun)?;
-                    begun += 1;
-                }
-                Outcome::Finished(true) | Outcome::Released(true) => under_way -= 1,
+                Outcome::Finished(true) | Outcome::Released(true) => true,
                 other => return Err(format!("{other:?}").into()),
+            };
+            if is_over && begun < until {
+                begin(begun)?;
+                begun += 1;
+            } else if is_over {
+                under_way -= 1;
             }
         }
         self.begun = begun;

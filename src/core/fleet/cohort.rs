@@ -29,6 +29,9 @@ const PASS_MAX: Duration = Duration::from_millis(50);
 /// no queue have their turn between grants only.
 const TENURE_MAX: Duration = Duration::from_millis(250);
 
+/// The least tokens that are asked for while a lease is passed on: some come to stand behind it meanwhile.
+const RESERVE_MIN: usize = 16;
+
 /// How far a lease may still be passed on.
 #[derive(Debug)]
 pub(super) struct Passes {
@@ -118,6 +121,11 @@ impl Passes {
     }
 }
 
+/// How many fencing tokens to set aside for so many jobs.
+fn tokens_for(jobs: usize, local_handoffs: u32) -> u32 {
+    u32::try_from(jobs).unwrap_or(u32::MAX).min(local_handoffs)
+}
+
 impl Fleet {
     /// The grant under whose name `job` holds its keys: its own, or the one that was passed on to it.
     pub(super) fn grant_of(&self, job: Ticket) -> Ticket {
@@ -174,12 +182,14 @@ impl Fleet {
         if !self.lines.has_anybody_behind() || !self.is_up() {
             return;
         }
-        let count = self.config.local_handoffs;
+        let handoffs = self.config.local_handoffs;
         let Some(lease) = self.leases.get_mut(&grant).filter(|lease| lease.is_good(now)) else {
             return;
         };
         let keys = lease.keys();
-        if count == 0 || !lease.passes.needs_more(now, self.lines.behind(keys), count) {
+        let behind = self.lines.behind(keys);
+        let count = tokens_for(behind.max(RESERVE_MIN), handoffs);
+        if count == 0 || !lease.passes.needs_more(now, behind, count) {
             return;
         }
         let heir = self.lines.heir(keys).and_then(|heir| self.asks.get(&heir));
@@ -265,9 +275,7 @@ impl Fleet {
         let behind = self.lines.behind(keys);
         *more = behind > 0;
         if is_job {
-            *reserve = u32::try_from(behind)
-                .unwrap_or(u32::MAX)
-                .min(self.config.local_handoffs);
+            *reserve = tokens_for(behind, self.config.local_handoffs);
         }
     }
 }
