@@ -83,6 +83,7 @@ impl Server {
                 token,
                 keys,
                 count,
+                ..
             } => {
                 let reserved = self.reserve(&job_of(by(*job), *token), keys, *count)?;
                 if matches!(reserved, Reserved::From(_)) {

@@ -192,6 +192,7 @@ pub fn command() -> impl Strategy<Value = Command> {
                 token: 9,
                 keys,
                 count: 16,
+                passes: 0,
             },
             8 => Command::Sweep {
                 ticket,

@@ -131,6 +131,7 @@ impl Scripts {
                 token,
                 keys,
                 count,
+                ..
             } => {
                 let mut call = writer.call(&RESERVE, 2 * keys.len() + 1, 2);
                 self.locks(&mut call, keys);

@@ -35,90 +35,97 @@ const RESERVE_MIN: usize = 16;
 /// How far a lease may still be passed on.
 #[derive(Debug)]
 pub(super) struct Passes {
-    /// How many fencing tokens are left of the last block.
-    tokens_left: u32,
-    /// The last one that was given out.
+    /// How often it was.
+    made: u32,
+    /// How often it may be in all.
+    allowed: u32,
+    /// The last token that was given out. As many behind it are set aside as passes are left.
     last_token: u64,
-    /// Until when that block may be used.
+    /// Until when.
     until: Moment,
-    /// Until when another one may be asked for.
+    /// Until when another block may be asked for.
     tenure_ends_at: Moment,
-    next_block: NextBlock,
-}
-
-/// What the server has been asked, and has said, about another block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum NextBlock {
-    NotAsked,
-    /// And so many passes have been made since.
-    OnItsWay(u32),
     /// Others have their turn after this grant.
-    Refused,
+    is_refused: bool,
+    /// How many blocks are on their way.
+    on_the_way: u32,
+    /// How often it may be in all when the last of these has come.
+    awaited: u32,
 }
 
 impl Passes {
     /// Of a lease that was just granted.
     pub(super) fn new(now: Moment, grant: &Grant) -> Self {
         Passes {
-            tokens_left: grant.reserved,
+            made: 0,
+            allowed: grant.reserved,
             last_token: grant.token,
             until: now.after(PASS_MAX),
             tenure_ends_at: now.after(TENURE_MAX),
             // To ask would be in vain, and cost others: they are behind this grant.
-            next_block: if grant.is_contended {
-                NextBlock::Refused
-            } else {
-                NextBlock::NotAsked
-            },
+            is_refused: grant.is_contended,
+            on_the_way: 0,
+            awaited: 0,
         }
     }
 
     fn may_pass(&self, now: Moment) -> bool {
-        self.tokens_left > 0 && now < self.until
+        self.made < self.allowed && now < self.until
     }
 
     /// The next job's token.
     pub(super) fn pass(&mut self) -> u64 {
-        self.tokens_left -= 1;
+        self.made += 1;
         self.last_token += 1;
-        if let NextBlock::OnItsWay(passes) = &mut self.next_block {
-            *passes += 1;
-        }
         self.last_token
     }
 
-    /// Whether so many who stand behind need another block, and it is time to ask for it: it should come before this one
-    /// is used up, but not when most of this one would be lost.
+    /// Whether so many who stand behind need another block, and it is time to ask for it: with half a block left, so that
+    /// it comes before that is used up, if it takes as long as half a block of jobs; a second one, if it takes longer.
     fn needs_more(&self, now: Moment, behind: usize, block: u32) -> bool {
-        let left = self.tokens_left as usize;
-        self.next_block == NextBlock::NotAsked
-            && behind > left
-            && self.tokens_left <= block / 2
-            && now < self.tenure_ends_at
+        let left = self.allowed.max(self.awaited) - self.made;
+        !self.is_refused && behind > left as usize && left <= block / 2 && now < self.tenure_ends_at
+    }
+
+    /// Asks for a block: how often it was passed on until now.
+    fn ask(&mut self, block: u32) -> u32 {
+        self.on_the_way += 1;
+        self.awaited = self.made + block;
+        self.made
     }
 
     fn is_more_on_its_way(&self) -> bool {
-        matches!(self.next_block, NextBlock::OnItsWay(_))
+        self.on_the_way > 0 && !self.is_refused
     }
 
-    /// The passes that were made meanwhile count: the server may have said so before them.
-    fn came(&mut self, now: Moment, first: u64, count: u32) {
-        let passes = match self.next_block {
-            NextBlock::OnItsWay(passes) => passes,
-            NextBlock::NotAsked | NextBlock::Refused => 0,
-        };
-        self.next_block = NextBlock::NotAsked;
-        self.tokens_left = count.saturating_sub(passes);
+    /// A block has come that was asked for when it had been passed on `made` times. The passes since count: the server may
+    /// have said so before them.
+    fn came(&mut self, now: Moment, first: u64, block: u32, made: u32) {
+        self.on_the_way = self.on_the_way.saturating_sub(1);
+        self.allowed = made + block;
         self.last_token = first.saturating_sub(1);
         self.until = now.after(PASS_MAX);
     }
 
+    fn refused(&mut self) {
+        self.on_the_way = self.on_the_way.saturating_sub(1);
+        self.is_refused = true;
+    }
+
     /// The answer to what is on its way will never come. A block that nobody hears of is a gap in the tokens.
     pub(super) fn link_down(&mut self) {
-        if self.is_more_on_its_way() {
-            self.next_block = NextBlock::NotAsked;
-        }
+        (self.on_the_way, self.awaited) = (0, 0);
     }
+}
+
+/// A block of tokens that was asked for.
+pub(super) struct Asked<'c> {
+    /// For a lease on these.
+    pub keys: &'c KeySet,
+    /// How many.
+    pub count: u32,
+    /// When the lease had been passed on so often.
+    pub passes: u32,
 }
 
 /// How many fencing tokens to set aside for so many jobs.
@@ -196,14 +203,15 @@ impl Fleet {
         if !heir.is_some_and(|heir| heir.may_inherit(lease.span())) {
             return;
         }
-        let command = Command::Reserve {
+        let (token, keys) = (lease.token(), keys.clone());
+        let passes = lease.passes.ask(count);
+        self.send(Command::Reserve {
             job: grant,
-            token: lease.token(),
-            keys: keys.clone(),
+            token,
+            keys,
             count,
-        };
-        lease.passes.next_block = NextBlock::OnItsWay(0);
-        self.send(command);
+            passes,
+        });
     }
 
     /// The same for whoever holds `keys`, if that is a job of this member: somebody has come to stand behind it.
@@ -217,28 +225,31 @@ impl Fleet {
         &mut self,
         now: Moment,
         grant: Ticket,
-        keys: &KeySet,
-        count: u32,
+        asked: &Asked<'_>,
         answer: &Answer,
     ) {
         let Some(lease) = self.leases.get_mut(&grant) else {
             return;
         };
         match answer {
-            Answer::Reserved(Reserved::From(first)) => lease.passes.came(now, *first, count),
+            Answer::Reserved(Reserved::From(first)) => {
+                lease.passes.came(now, *first, asked.count, asked.passes);
+            }
             Answer::Reserved(Reserved::Lost(index)) => {
-                lease.passes.next_block = NextBlock::Refused;
-                let key = keys.as_slice().get(*index).map_or("", |key| key);
+                lease.passes.refused();
+                let key = asked.keys.as_slice().get(*index).map_or("", |key| key);
                 return self.lose(now, grant, key, NOT_ITS_OWN);
             }
-            _ => lease.passes.next_block = NextBlock::Refused,
+            _ => lease.passes.refused(),
         }
         if !lease.is_idle {
             return;
         }
         let may_pass = lease.passes.may_pass(now);
+        let may_wait = lease.passes.is_more_on_its_way();
         match self.heir(now, grant) {
             Some(heir) if may_pass => self.pass_to(now, grant, heir),
+            Some(_) if may_wait => {}
             _ => self.give_back(now, grant, false),
         }
     }

@@ -133,6 +133,34 @@ fn another_block_is_asked_for_in_time_and_counts_from_then() {
     assert_eq!(told(&mut fleet), [(25, Outcome::Finished(true))]);
 }
 
+/// An answer that takes as long as many jobs holds up nobody: the next one is on its way before it is there.
+#[test]
+fn two_blocks_may_be_on_their_way() {
+    let mut fleet = crowd(100, 80);
+    pass(&mut fleet, 81, 1..=8, 51);
+    let first = reserve(&mut fleet, 81);
+    pass(&mut fleet, 81, 9..=16, 59);
+    let second = reserve(&mut fleet, 81);
+    fleet.finish(at(81), Ticket::new(17));
+    assert_eq!(told(&mut fleet), [(17, Outcome::Finished(true))]);
+    assert!(!fleet.has_outbox(), "a third one");
+
+    fleet.answered(at(82), first, Answer::Reserved(Reserved::From(200)));
+    assert_eq!(told(&mut fleet), [(18, Outcome::Granted(200))]);
+    pass(&mut fleet, 82, 18..=24, 201);
+    let third = reserve(&mut fleet, 82);
+    fleet.finish(at(82), Ticket::new(25));
+    assert_eq!(told(&mut fleet), [(25, Outcome::Finished(true))]);
+
+    fleet.answered(at(83), second, Answer::Reserved(Reserved::From(300)));
+    assert_eq!(told(&mut fleet), [(26, Outcome::Granted(300))]);
+    // Somebody else has come: what was allowed before is used up, and no more.
+    fleet.answered(at(84), third, Answer::Reserved(Reserved::OthersWait));
+    pass(&mut fleet, 84, 26..=32, 301);
+    fleet.finish(at(84), Ticket::new(33));
+    assert!(is_released(&mut fleet, 84));
+}
+
 /// A job that ends while the tokens for the next one are on their way waits for nobody; the next one, for them.
 #[test]
 fn a_lease_waits_for_the_tokens_that_are_on_their_way() {

@@ -66,6 +66,8 @@ pub enum Command {
         keys: KeySet,
         /// How many; at least one.
         count: u32,
+        /// How often the lease had been passed on when this was asked for. Not sent.
+        passes: u32,
     },
     /// The next page of all keys of the namespace.
     Scan {

@@ -40,6 +40,7 @@ use crate::core::table::{Limits, Patience};
 use crate::core::ticket::Ticket;
 use ask::Ask;
 pub use ask::Wish;
+use cohort::Asked;
 pub use command::{Answer, Command, Held, Place, Push, Renewal, Reserved, Sent, ServerError, Waiting};
 use errand::Errand;
 pub use errand::ErrandKind;
@@ -267,8 +268,15 @@ impl Fleet {
             Command::Release { ticket, .. } => self.release_answered(now, ticket, answer),
             Command::Cancel { ticket, .. } => self.cancel_answered(now, ticket, answer),
             Command::Renew { leases } => self.renew_answered(now, at, &leases, answer),
-            Command::Reserve { job, keys, count, .. } => {
-                self.reserve_answered(now, job, &keys, count, &answer);
+            Command::Reserve {
+                job,
+                keys,
+                count,
+                passes,
+                ..
+            } => {
+                let keys = &keys;
+                self.reserve_answered(now, job, &Asked { keys, count, passes }, &answer);
             }
             Command::Scan { ticket, .. }
             | Command::Sweep { ticket, .. }
