@@ -46,28 +46,28 @@ export const budgets = {
     heapBytes: [1_600, "the promises of the caller, of the job and of its async function, and the lease"],
     allocations: [1.2, "the key"],
     allocatedBytes: [58, "the key"],
-    instructions: [2_550, "two turns of the table: keys are looked up in hash maps, who may have them is decided"],
+    instructions: [2_200, "two turns of the table: keys are looked up in hash maps, who may have them is decided"],
   },
   "execute, 64 at once, in memory": {
     ...inMemory,
     heapBytes: [1_550, "as alone"],
     allocations: [1.2, "the key"],
     allocatedBytes: [58, "the key"],
-    instructions: [2_600, "as alone: what others hold costs nothing"],
+    instructions: [2_300, "as alone: what others hold costs nothing"],
   },
   "acquire and release, 1 at once, in memory": {
     ...inMemory,
     heapBytes: [680, "two promises"],
     allocations: [2.4, "the key, when it is taken and when it is given back"],
     allocatedBytes: [115, "the key, when it is taken and when it is given back"],
-    instructions: [3_050, "as execute, and a deadline set and cleared"],
+    instructions: [2_750, "as execute, and a deadline set and cleared"],
   },
   "acquire and release, 64 at once, in memory": {
     ...inMemory,
     heapBytes: [640, "as alone"],
     allocations: [2.6, "the key twice, and the tree of the deadlines"],
     allocatedBytes: [165, "the key twice, and the tree of the deadlines"],
-    instructions: [3_900, "as alone, among 64 deadlines"],
+    instructions: [3_550, "as alone, among 64 deadlines"],
   },
   "one hot key, 100 waiters, in memory": {
     ...noThread,
@@ -75,7 +75,7 @@ export const budgets = {
     heapBytes: [2_400, "as alone, and the entry of who waits"],
     allocations: [1.6, "the key, and the tree of who waits until when"],
     allocatedBytes: [125, "the key, and the tree of who waits until when"],
-    instructions: [5_200, "as alone, and into the queue, its deadline, and out of it"],
+    instructions: [5_000, "as alone, and into the queue, its deadline, and out of it"],
   },
   "execute, 1 at once, on Redis": {
     ...oneAtATime,
@@ -84,7 +84,7 @@ export const budgets = {
     heapBytes: [2_700, "as in memory, and the wait for two answers"],
     allocations: [1.2, "the key; commands and replies are written where the last ones were"],
     allocatedBytes: [60, "the key; commands and replies are written where the last ones were"],
-    instructions: [36_000, "nearly half is the runtime, which sleeps and wakes for each half, and the connection"],
+    instructions: [31_000, "nearly half is the runtime, which sleeps and wakes for each half, and the connection"],
   },
   "execute, 64 at once, on Redis": {
     ...sixtyFourAtOnce,
@@ -93,7 +93,7 @@ export const budgets = {
     heapBytes: [2_300, "as one at a time, the answers come together"],
     allocations: [1.8, "the key, and the replies of many"],
     allocatedBytes: [290, "the key, and the replies of many"],
-    instructions: [14_000, "names, commands and replies; sleeping and waking are shared"],
+    instructions: [12_500, "names, commands and replies; sleeping and waking are shared"],
   },
   "acquire and release, 1 at once, on Redis": {
     ...oneAtATime,
@@ -102,7 +102,7 @@ export const budgets = {
     heapBytes: [2_250, "two promises, each with its wait"],
     allocations: [2.4, "the key, and the errand that releases it"],
     allocatedBytes: [185, "the key, and the errand that releases it"],
-    instructions: [36_000, "as execute"],
+    instructions: [33_000, "as execute"],
   },
   "acquire and release, 64 at once, on Redis": {
     ...sixtyFourAtOnce,
@@ -111,7 +111,7 @@ export const budgets = {
     heapBytes: [1_800, "two promises, each with its wait"],
     allocations: [2.2, "the key, the errand that releases it, the replies of many"],
     allocatedBytes: [300, "the key, the errand that releases it, the replies of many"],
-    instructions: [14_500, "as execute, and the record"],
+    instructions: [12_500, "as execute, and the record"],
   },
   "one hot key, 100 waiters, on Redis": {
     scriptCalls: [0.25, "two for each 17 jobs, that a lease passes between; more where a busy machine ends it by time"],
@@ -135,7 +135,7 @@ export const budgets = {
     heapBytes: [3_900, "as for one key, and the keys packed into one text"],
     allocations: [14.4, "each key, and the list of them"],
     allocatedBytes: [980, "each key, and the list of them"],
-    instructions: [64_000, "as for one key, and the names of ten"],
+    instructions: [50_000, "as for one key, and the names of ten"],
   },
   "handover between two processes, on Redis": {
     scriptCalls: [3.3, "ask, claim, release; a poll a second"],

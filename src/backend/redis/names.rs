@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::slot::{slot_of_two, tag};
+use super::slot::{Head, tag};
 use crate::backend::job_owner_prefix;
 use crate::core::error::RequestError;
 use crate::core::key::KeySet;
@@ -16,10 +16,16 @@ use crate::core::ticket::Ticket;
 /// What every key begins with that is not a lock.
 pub const OWN_PREFIX: &str = "locking-native:";
 
+/// The same, and what a tag begins with.
+const BEFORE_TAG: &str = "locking-native:{";
+
 /// The names of one namespace.
 #[derive(Clone, Debug)]
 pub struct Names {
-    namespace: String,
+    namespace: Head,
+    /// What stands between tag and key in the name of a queue, and of a record.
+    before_queue: String,
+    before_record: String,
     fence: String,
     /// Locks of this namespace could be called like our own records, so each name must be checked.
     may_clash: bool,
@@ -37,7 +43,9 @@ impl Names {
             ));
         }
         Ok(Names {
-            namespace: namespace.to_owned(),
+            namespace: Head::new(namespace),
+            before_queue: format!("}}:queue:{namespace}"),
+            before_record: format!("}}:lock:{namespace}"),
             fence: format!("{OWN_PREFIX}fence:{namespace}"),
             may_clash: OWN_PREFIX.starts_with(namespace),
         })
@@ -59,20 +67,20 @@ impl Names {
 
     /// The lock of `key`.
     pub fn lock(&self, key: &str) -> String {
-        [&self.namespace, key].concat()
+        self.lock_pieces(key).concat()
     }
 
     /// The same, to be joined where it is written.
     pub fn lock_pieces<'n>(&'n self, key: &'n str) -> [&'n str; 2] {
-        [&self.namespace, key]
+        [self.namespace.text(), key]
     }
 
     /// What lies beside the lock of `key`.
     pub fn beside<'n>(&'n self, key: &'n str) -> Beside<'n> {
         Beside {
-            namespace: &self.namespace,
+            names: self,
             key,
-            tag: tag(slot_of_two(&self.namespace, key)),
+            tag: tag(self.namespace.slot(key)),
         }
     }
 
@@ -101,14 +109,14 @@ impl Names {
         if name.starts_with(OWN_PREFIX) {
             return None;
         }
-        name.strip_prefix(self.namespace.as_str())
+        name.strip_prefix(self.namespace.text())
             .filter(|key| !key.is_empty())
     }
 
     /// The pattern that SCAN finds the locks by: the namespace, its special characters taken literally.
     pub fn pattern(&self) -> String {
-        let mut pattern = String::with_capacity(self.namespace.len() + 1);
-        for c in self.namespace.chars() {
+        let mut pattern = String::with_capacity(self.namespace.text().len() + 1);
+        for c in self.namespace.text().chars() {
             if "*?[]\\^-".contains(c) {
                 pattern.push('\\');
             }
@@ -122,28 +130,28 @@ impl Names {
 /// written.
 #[derive(Clone, Copy, Debug)]
 pub struct Beside<'n> {
-    namespace: &'n str,
+    names: &'n Names,
     key: &'n str,
     tag: &'static str,
 }
 
 impl<'n> Beside<'n> {
     /// See [`Names::record`].
-    pub fn record(self) -> [&'n str; 6] {
-        [OWN_PREFIX, "{", self.tag, "}:lock:", self.namespace, self.key]
+    pub fn record(self) -> [&'n str; 4] {
+        [BEFORE_TAG, self.tag, &self.names.before_record, self.key]
     }
 
     /// See [`Names::queue`].
-    pub fn queue(self) -> [&'n str; 6] {
-        [OWN_PREFIX, "{", self.tag, "}:queue:", self.namespace, self.key]
+    pub fn queue(self) -> [&'n str; 4] {
+        [BEFORE_TAG, self.tag, &self.names.before_queue, self.key]
     }
 
     /// See [`Names::waiter`].
-    pub fn waiter<'a>(self, [process, number]: [&'a str; 2]) -> [&'a str; 6]
+    pub fn waiter<'a>(self, [process, number]: [&'a str; 2]) -> [&'a str; 5]
     where
         'n: 'a,
     {
-        [OWN_PREFIX, "{", self.tag, "}:waiter:", process, number]
+        [BEFORE_TAG, self.tag, "}:waiter:", process, number]
     }
 }
 

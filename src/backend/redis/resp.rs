@@ -81,9 +81,7 @@ impl<'out> CommandWriter<'out> {
 
     /// Writes the next part.
     pub fn arg(&mut self, bytes: &[u8]) -> &mut Self {
-        debug_assert!(self.missing > 0, "more parts written than the command declared");
-        self.missing = self.missing.saturating_sub(1);
-        push_header(self.out, b'$', bytes.len());
+        self.begin_part(bytes.len());
         self.out.extend_from_slice(bytes);
         self.out.extend_from_slice(b"\r\n");
         self
@@ -91,14 +89,18 @@ impl<'out> CommandWriter<'out> {
 
     /// Writes the next part: `pieces` joined.
     pub fn arg_joined(&mut self, pieces: &[&str]) -> &mut Self {
-        debug_assert!(self.missing > 0, "more parts written than the command declared");
-        self.missing = self.missing.saturating_sub(1);
-        push_header(self.out, b'$', pieces.iter().map(|piece| piece.len()).sum());
+        self.begin_part(pieces.iter().map(|piece| piece.len()).sum());
         for piece in pieces {
             self.out.extend_from_slice(piece.as_bytes());
         }
         self.out.extend_from_slice(b"\r\n");
         self
+    }
+
+    fn begin_part(&mut self, length: usize) {
+        debug_assert!(self.missing > 0, "more parts written than the command declared");
+        self.missing = self.missing.saturating_sub(1);
+        push_header(self.out, b'$', length);
     }
 
     /// Writes the next part: `number` in decimal digits.
@@ -122,8 +124,8 @@ impl Drop for CommandWriter<'_> {
 const DIGITS_MAX: usize = 20;
 
 /// Writes `number` right-aligned and returns where it begins.
-fn write_digits(digits: &mut [u8; DIGITS_MAX], mut number: u64) -> usize {
-    let mut first = DIGITS_MAX;
+fn write_digits(digits: &mut [u8], mut number: u64) -> usize {
+    let mut first = digits.len();
     loop {
         first -= 1;
         digits[first] = b'0' + (number % 10) as u8;
@@ -134,12 +136,14 @@ fn write_digits(digits: &mut [u8; DIGITS_MAX], mut number: u64) -> usize {
     }
 }
 
+/// The kind, the length, and the end of the line.
 fn push_header(out: &mut Vec<u8>, kind: u8, length: usize) {
-    let mut digits = [0; DIGITS_MAX];
-    let first = write_digits(&mut digits, length as u64);
-    out.push(kind);
-    out.extend_from_slice(&digits[first..]);
-    out.extend_from_slice(b"\r\n");
+    let mut line = [0; 1 + DIGITS_MAX + 2];
+    let digits_end = line.len() - 2;
+    line[digits_end..].copy_from_slice(b"\r\n");
+    let first = write_digits(&mut line[1..digits_end], length as u64);
+    line[first] = kind;
+    out.extend_from_slice(&line[first..]);
 }
 
 #[cfg(test)]

@@ -6,58 +6,66 @@
 
 use std::sync::OnceLock;
 
+use crc::{CRC_16_XMODEM, Crc, Table};
+
 /// How many slots there are.
 pub const SLOTS: u16 = 16384;
 
-/// The remainders of CRC16/XMODEM for one byte.
-static CRC16: [u16; 256] = crc16_table();
+/// The checksum that slots are made of, by tables for sixteen bytes at a time: each name of a command has its own.
+static CRC16: Crc<u16, Table<16>> = Crc::<u16, Table<16>>::new(&CRC_16_XMODEM);
 
-const fn crc16_table() -> [u16; 256] {
-    let mut table = [0; 256];
-    let mut byte = 0;
-    while byte < table.len() {
-        let mut crc = (byte as u16) << 8;
-        let mut bit = 0;
-        while bit < 8 {
-            let polynomial = if crc & 0x8000 == 0 { 0 } else { 0x1021 };
-            crc = (crc << 1) ^ polynomial;
-            bit += 1;
+/// The checksum of what `crc` is the checksum of and `bytes`.
+fn crc16_on(crc: u16, bytes: &[u8]) -> u16 {
+    let mut digest = CRC16.digest_with_initial(crc);
+    digest.update(bytes);
+    digest.finalize()
+}
+
+fn crc16(bytes: &[u8]) -> u16 {
+    crc16_on(0, bytes)
+}
+
+/// What names begin with: the slots of those that begin alike.
+#[derive(Clone, Debug)]
+pub struct Head {
+    text: String,
+    /// Its checksum. None: it opens a brace, and the slots depend on where that is closed.
+    crc: Option<u16>,
+}
+
+impl Head {
+    /// Of the names that begin with `text`.
+    pub fn new(text: &str) -> Self {
+        Head {
+            text: text.to_owned(),
+            crc: (!text.contains('{')).then(|| crc16(text.as_bytes())),
         }
-        table[byte] = crc;
-        byte += 1;
     }
-    table
-}
 
-/// The checksum of what `crc` is the checksum of and `byte`.
-fn crc16_step(crc: u16, byte: u8) -> u16 {
-    (crc << 8) ^ CRC16[usize::from((crc >> 8) as u8 ^ byte)]
-}
+    /// What they begin with.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
 
-fn crc16(bytes: impl Iterator<Item = u8>) -> u16 {
-    bytes.fold(0, crc16_step)
+    /// The slot of the one that goes on with `tail`.
+    pub fn slot(&self, tail: &str) -> u16 {
+        match self.crc {
+            Some(crc) if !tail.contains('{') => crc16_on(crc, tail.as_bytes()) % SLOTS,
+            _ => slot(&[&self.text, tail].concat()),
+        }
+    }
 }
 
 /// The slot of `name`.
 pub fn slot(name: &str) -> u16 {
-    slot_of_two(name, "")
+    crc16(braced(name).unwrap_or(name).as_bytes()) % SLOTS
 }
 
-/// The slot of the name that `head` and `tail` make up.
-pub fn slot_of_two(head: &str, tail: &str) -> u16 {
-    let bytes = || head.bytes().chain(tail.bytes());
-    let crc = match braced(bytes()) {
-        Some((start, length)) => crc16(bytes().skip(start).take(length)),
-        None => crc16(bytes()),
-    };
-    crc % SLOTS
-}
-
-/// Where the part in the first braces begins and how long it is. None: there are none, or nothing is in them.
-fn braced(mut name: impl Iterator<Item = u8>) -> Option<(usize, usize)> {
-    let open = name.position(|byte| byte == b'{')?;
-    let length = name.position(|byte| byte == b'}')?;
-    (length > 0).then_some((open + 1, length))
+/// What is in the first braces. None: there are none, or nothing is in them.
+fn braced(name: &str) -> Option<&str> {
+    let (_, behind) = name.split_once('{')?;
+    let (inside, _) = behind.split_once('}')?;
+    (!inside.is_empty()).then_some(inside)
 }
 
 /// A tag whose own slot is `slot`: the first such number, counting up from 0, in base 36.
@@ -70,48 +78,45 @@ pub fn tag(slot: u16) -> &'static str {
 
 const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 
+/// The most characters of a tag.
+const TAG_CHARS_MAX: usize = 4;
+
 /// The tags of all slots.
 struct Tags {
-    /// One behind the other, in the order in which they were found.
+    /// By slot, each filled up with blanks: a tag is looked up for each name, and so lies in one place of the memory.
     text: String,
-    /// For each slot, where its tag begins and ends.
-    places: Vec<(u32, u32)>,
 }
 
 impl Tags {
     fn new() -> Self {
-        let mut tags = Tags {
-            text: String::with_capacity(4 * usize::from(SLOTS)),
-            places: vec![(0, 0); usize::from(SLOTS)],
-        };
+        let mut tags = vec![[b' '; TAG_CHARS_MAX]; usize::from(SLOTS)];
         let mut missing = SLOTS;
         let mut head = String::new();
         for tens in 0.. {
             // All digits but the last.
             head.clear();
             push_base36(&mut head, tens);
-            let crc = crc16(head.bytes());
+            let crc = crc16(head.as_bytes());
             for &digit in DIGITS {
-                let place = &mut tags.places[usize::from(crc16_step(crc, digit) % SLOTS)];
-                if place.1 > 0 {
+                let tag = &mut tags[usize::from(crc16_on(crc, &[digit]) % SLOTS)];
+                if tag[0] != b' ' {
                     continue;
                 }
-                let start = tags.text.len() as u32;
-                tags.text.push_str(&head);
-                tags.text.push(char::from(digit));
-                *place = (start, tags.text.len() as u32);
+                tag[..head.len()].copy_from_slice(head.as_bytes());
+                tag[head.len()] = digit;
                 missing -= 1;
                 if missing == 0 {
-                    return tags;
+                    let text = String::from_utf8_lossy(tags.as_flattened()).into_owned();
+                    return Tags { text };
                 }
             }
         }
-        tags
+        Tags { text: String::new() }
     }
 
     fn of(&self, slot: u16) -> &str {
-        let (start, end) = self.places[usize::from(slot % SLOTS)];
-        &self.text[start as usize..end as usize]
+        let start = usize::from(slot % SLOTS) * TAG_CHARS_MAX;
+        self.text[start..start + TAG_CHARS_MAX].trim_ascii_end()
     }
 }
 
@@ -129,8 +134,8 @@ mod tests {
 
     #[test]
     fn the_checksum_is_the_one_of_redis_cluster() {
-        assert_eq!(crc16("123456789".bytes()), 0x31C3);
-        assert_eq!(crc16("".bytes()), 0);
+        assert_eq!(crc16(b"123456789"), 0x31C3);
+        assert_eq!(crc16(b""), 0);
     }
 
     #[test]
@@ -149,16 +154,16 @@ mod tests {
         assert_eq!(slot("foo{{bar}}zap"), slot("{bar"));
         // Nothing in the first braces, or no end of them: the whole name.
         for name in ["foo{}{bar}", "foo{bar", "foo}bar", "}foo{bar"] {
-            assert_eq!(slot(name), crc16(name.bytes()) % SLOTS, "{name}");
+            assert_eq!(slot(name), crc16(name.as_bytes()) % SLOTS, "{name}");
         }
     }
 
     #[test]
-    fn a_name_in_two_pieces_has_the_slot_of_the_whole() {
+    fn a_name_has_its_slot_wherever_its_head_ends() {
         for name in ["medusa_lock:cart_1", "a{b}c", "a{}{b}", "a{bc", "{é}", "}{"] {
             for (cut, _) in name.char_indices() {
                 let (head, tail) = name.split_at(cut);
-                assert_eq!(slot_of_two(head, tail), slot(name), "{head:?} {tail:?}");
+                assert_eq!(Head::new(head).slot(tail), slot(name), "{head:?} {tail:?}");
             }
         }
     }

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use hashbrown::HashMap;
-use hashbrown::hash_map::Entry;
+use hashbrown::hash_map::{Entry, EntryRef};
 
 use super::{Fleet, Link};
 use crate::core::error::RequestError;
@@ -78,7 +78,7 @@ impl Lines {
 
     /// Takes `ticket` out. Some: it was the first, and now this one is.
     pub(super) fn leave(&mut self, ticket: Ticket, keys: &KeySet) -> Option<Ticket> {
-        let Entry::Occupied(mut entry) = self.lines.entry(keys.clone()) else {
+        let EntryRef::Occupied(mut entry) = self.lines.entry_ref(keys) else {
             return None;
         };
         let line = entry.get_mut();
@@ -111,12 +111,18 @@ impl Lines {
 
     /// Who comes after the first.
     pub(super) fn heir(&self, keys: &KeySet) -> Option<Ticket> {
-        self.lines.get(keys)?.behind.first().copied()
+        self.waiting(keys)?.behind.first().copied()
     }
 
     /// How many stand behind the first.
     pub(super) fn behind(&self, keys: &KeySet) -> usize {
-        self.lines.get(keys).map_or(0, |line| line.behind.len())
+        self.waiting(keys).map_or(0, |line| line.behind.len())
+    }
+
+    /// The line for `keys`, if anybody may stand behind its first. Where nobody does in any, it is not looked up: with many keys
+    /// that takes long.
+    fn waiting(&self, keys: &KeySet) -> Option<&Line> {
+        (self.behind > 0).then(|| self.lines.get(keys)).flatten()
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use hashbrown::hash_map::EntryRef;
+
 use super::{Change, Claim, Client, Effect, Job, Ownerless, Slot, Table, Waiter};
 use crate::core::key::KeySet;
 use crate::core::moment::Moment;
@@ -55,13 +57,16 @@ impl Table {
     /// Notes the heads of those of `keys` that are free, and forgets those that nobody wants.
     pub(super) fn look_at(&mut self, keys: &[Arc<str>]) {
         for key in keys {
-            let Some(slot) = self.slots.get(key) else { continue };
+            let EntryRef::Occupied(entry) = self.slots.entry_ref(key) else {
+                continue;
+            };
+            let slot = entry.get();
             if slot.holder.is_some() {
                 continue;
             }
             match slot.queue.first() {
                 Some(head) => drop(self.candidates.insert(*head)),
-                None => drop(self.slots.remove(key)),
+                None => drop(entry.remove()),
             }
         }
     }
@@ -78,14 +83,20 @@ impl Table {
     /// of the same name, because whoever stands before them cannot have the key until this owner releases it
     /// anyway; and with [`Ownerless::Open`] every `acquire`, if nobody owns it.
     fn look_at_admitted(&mut self, key: &Arc<str>, owner: &Owner) {
+        // Of most owners nobody is admitted, and no key is looked up.
+        let same_owner = match owner {
+            Owner::Named(name) => match self.named_waiters.get(name) {
+                Some(same_owner) => Some(same_owner),
+                None => return,
+            },
+            Owner::Anyone if self.ownerless == Ownerless::Open => None,
+            Owner::Anyone | Owner::Job(_) => return,
+        };
         let Some(Slot { queue, .. }) = self.slots.get(key) else {
             return;
         };
-        match owner {
-            Owner::Named(name) => {
-                let Some(same_owner) = self.named_waiters.get(name) else {
-                    return;
-                };
+        match same_owner {
+            Some(same_owner) => {
                 // Through the shorter one: many may wait for one key, and many under one name.
                 let (shorter, longer) = if queue.len() < same_owner.len() {
                     (queue, same_owner)
@@ -95,8 +106,7 @@ impl Table {
                 self.candidates
                     .extend(shorter.iter().filter(|ticket| longer.contains(*ticket)));
             }
-            Owner::Anyone if self.ownerless == Ownerless::Open => self.candidates.extend(queue),
-            Owner::Anyone | Owner::Job(_) => {}
+            None => self.candidates.extend(queue),
         }
     }
 
