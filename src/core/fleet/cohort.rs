@@ -62,7 +62,7 @@ impl Fleet {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::core::backoff::Backoff;
     use crate::core::fleet::{Answer, Config, Wish};
@@ -70,11 +70,11 @@ mod tests {
     use crate::core::outcome::Completion;
     use crate::core::table::{Claim, Limits, Patience};
 
-    fn at(ms: u64) -> Moment {
+    pub(in crate::core::fleet) fn at(ms: u64) -> Moment {
         Moment::from_ms(ms)
     }
 
-    fn fleet() -> Fleet {
+    pub(in crate::core::fleet) fn fleet() -> Fleet {
         Fleet::new(Config {
             endpoint: "r".to_owned(),
             backoff: Backoff {
@@ -90,7 +90,7 @@ mod tests {
         })
     }
 
-    fn told(fleet: &mut Fleet) -> Vec<(u64, Outcome)> {
+    pub(in crate::core::fleet) fn told(fleet: &mut Fleet) -> Vec<(u64, Outcome)> {
         let news = fleet.take_news();
         news.map(|Completion { ticket, outcome }| (ticket.number(), outcome))
             .collect()
