@@ -78,6 +78,7 @@ describe("each right of the README's ACL line", () => {
     await attempt(contended(one, two, key));
     await attempt(owned(one, two, key, user));
     await attempt(behindAnOldNode(one, lock("old"), key("old")));
+    await together(one, key);
     const proxy = await startProxy(server.port);
     await attempt(cut(proxy, open(proxy.port), lock("cut"), key("cut")));
     await Promise.all(opened.map((locks) => attempt(locks.close())));
@@ -106,6 +107,12 @@ describe("each right of the README's ACL line", () => {
     await attempt(two.inspect());
     await attempt(two.inspect([key("c"), key("d")]));
     await attempt(two.releaseAll({ ownerId: `${ownerId} too` }));
+  }
+
+  // So many that some share a script call, whenever the first are sent.
+  async function together(locks, key) {
+    const names = Array.from({ length: 200 }, (_, n) => key(`many${n}`));
+    await Promise.all(names.map((name) => attempt(locks.execute(name, () => {}, QUICK))));
   }
 
   // It notes in the queue that such a node is about.

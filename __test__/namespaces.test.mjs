@@ -185,6 +185,8 @@ function keysOf(command, args) {
     case "DEL":
     case "EXISTS":
       return args;
+    case "MSET":
+      return args.filter((_, n) => n % 2 === 0);
     default:
       return [args[0]];
   }

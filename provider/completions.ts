@@ -123,7 +123,9 @@ const LONGEST_MS = 2 ** 31 - 1;
 /** See the head of this file. */
 export class Completions {
   readonly mailbox: Mailbox;
+  /** By {@link #place}. */
   readonly #recipients = new Map<number, Recipient>();
+  #firstTicket: number | undefined;
   readonly #records = new Float64Array(BATCH * FIELDS);
   /** How many recipients await. */
   #awaiting = 0;
@@ -141,18 +143,18 @@ export class Completions {
    */
   wait<T>(ticket: number, read: Reader<T>): Promise<T> {
     return new Promise((resolve, reject) => {
-      this.#recipients.set(ticket, new Waiter(read, resolve, reject));
+      this.#recipients.set(this.#place(ticket), new Waiter(read, resolve, reject));
       this.awaits();
     });
   }
 
   /** From now on `recipient` is told what becomes of `ticket`, until {@link unwatch} or until it says that that is all. */
   watch(ticket: number, recipient: Recipient): void {
-    this.#recipients.set(ticket, recipient);
+    this.#recipients.set(this.#place(ticket), recipient);
   }
 
   unwatch(ticket: number): void {
-    this.#recipients.delete(ticket);
+    this.#recipients.delete(this.#place(ticket));
   }
 
   /** A recipient begins to await. To be called in the same turn as the call into the addon that it awaits the end of. */
@@ -165,12 +167,12 @@ export class Completions {
 
   /** Whether the completion of `ticket` is awaited. */
   isAwaited(ticket: number): boolean {
-    return this.#recipients.get(ticket)?.isAwaiting === true;
+    return this.#recipientOf(ticket)?.isAwaiting === true;
   }
 
   /** Ends the wait for `ticket`, for this reason. */
   withdraw(ticket: number, reason: unknown): void {
-    const recipient = this.#recipients.get(ticket);
+    const recipient = this.#recipientOf(ticket);
     if (recipient?.isAwaiting === true) {
       this.#endWait(ticket, recipient.withdrawn(reason));
     }
@@ -205,6 +207,19 @@ export class Completions {
     }
   }
 
+  /**
+   * A ticket's key in the map: how far it is from the first one. V8 keeps small integers as they are, and makes an object of
+   * each number as large as a ticket, which it has to hash, to compare and to collect.
+   */
+  #place(ticket: number): number {
+    this.#firstTicket ??= ticket;
+    return ticket - this.#firstTicket;
+  }
+
+  #recipientOf(ticket: number): Recipient | undefined {
+    return this.#recipients.get(this.#place(ticket));
+  }
+
   #fetch(): number {
     return this.mailbox.drain(this.#records);
   }
@@ -218,7 +233,7 @@ export class Completions {
       const detail = hasDetail(outcome) ? this.mailbox.takeDetail(ticket) : null;
       const found = outcome === Outcome.Inspected ? this.mailbox.takeInspection(ticket) : null;
       if (outcome === Outcome.Lost) {
-        this.#recipients.get(ticket)?.lose(detail ?? unexplained("A lock was lost"));
+        this.#recipientOf(ticket)?.lose(detail ?? unexplained("A lock was lost"));
       } else {
         this.#complete(ticket, outcome, value, detail, found);
       }
@@ -235,7 +250,7 @@ export class Completions {
     detail: NativeFailure | null,
     found: readonly InspectedLock[] | null,
   ): void {
-    const recipient = this.#recipients.get(ticket);
+    const recipient = this.#recipientOf(ticket);
     if (recipient?.isAwaiting === true) {
       this.#endWait(ticket, recipient.completed(outcome, value, detail, found));
     }
@@ -243,7 +258,7 @@ export class Completions {
 
   #endWait(ticket: number, isAll: boolean): void {
     if (isAll) {
-      this.#recipients.delete(ticket);
+      this.#recipients.delete(this.#place(ticket));
     }
     this.#awaiting -= 1;
     if (this.#awaiting === 0) {
@@ -253,15 +268,15 @@ export class Completions {
 
   /** The safe reading of a completion that cannot be read: the wait has failed, the lock is lost. */
   #fail(ticket: number, how: NativeFailure): void {
-    this.#recipients.get(ticket)?.lose(how);
+    this.#recipientOf(ticket)?.lose(how);
     this.#complete(ticket, Outcome.Failed, 0, how, null);
   }
 
   /** The mailbox itself failed: nothing that is waited for will ever come, and losses would go unheard. */
   #failAll(thrown: unknown): void {
     const how = unexplained("The mailbox of the locking addon failed", thrown);
-    for (const ticket of [...this.#recipients.keys()]) {
-      this.#fail(ticket, how);
+    for (const place of [...this.#recipients.keys()]) {
+      this.#fail(place + (this.#firstTicket ?? 0), how);
     }
   }
 

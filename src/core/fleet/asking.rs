@@ -34,7 +34,7 @@ impl Fleet {
         };
         ask.ends_at = ends_at;
         if let Some(at) = ends_at {
-            self.timers.insert((at, Timer::AskEnds(ticket)));
+            self.arm(at, Timer::AskEnds(ticket));
         }
     }
 
@@ -60,6 +60,7 @@ impl Fleet {
             return;
         };
         ask.held_back = false;
+        ask.again_at = None;
         if let Some(at) = ask.late_until.filter(|at| *at > now) {
             return self.ask_later(now, ticket, at.since(now));
         }
@@ -84,7 +85,6 @@ impl Fleet {
             }),
             more: false,
         };
-        self.clear_again(ticket);
         self.send(command);
     }
 
@@ -244,12 +244,11 @@ impl Fleet {
     }
 
     fn ask_later(&mut self, now: Moment, ticket: Ticket, pause: Duration) {
-        self.clear_again(ticket);
         let at = now.after(pause);
         if let Some(ask) = self.asks.get_mut(&ticket) {
             ask.phase = Phase::Waiting;
             ask.again_at = Some(at);
-            self.timers.insert((at, Timer::AskAgain(ticket)));
+            self.arm(at, Timer::AskAgain(ticket));
         }
     }
 
@@ -319,16 +318,15 @@ impl Fleet {
     }
 
     pub(super) fn keep_ask(&mut self, ticket: Ticket, ask: Ask) {
-        if let Some(owner) = ask.waits_as() {
+        if let Some(owner) = ask.waits_as().filter(|owner| self.takes_again(owner)) {
             self.waiting_as.entry_ref(owner).or_default().insert(ticket);
         }
         self.asks.insert(ticket, ask);
     }
 
     pub(super) fn remove_ask(&mut self, ticket: Ticket) -> Option<Ask> {
-        self.clear_again(ticket);
         let ask = self.asks.remove(&ticket)?;
-        if let Some(owner) = ask.waits_as()
+        if let Some(owner) = ask.waits_as().filter(|owner| self.takes_again(owner))
             && let EntryRef::Occupied(mut tickets) = self.waiting_as.entry_ref(owner)
         {
             tickets.get_mut().remove(&ticket);
@@ -336,17 +334,7 @@ impl Fleet {
                 tickets.remove();
             }
         }
-        if let Some(at) = ask.ends_at {
-            self.timers.remove(&(at, Timer::AskEnds(ticket)));
-        }
         Some(ask)
-    }
-
-    pub(super) fn clear_again(&mut self, ticket: Ticket) {
-        let at = self.asks.get_mut(&ticket).and_then(|ask| ask.again_at.take());
-        if let Some(at) = at {
-            self.timers.remove(&(at, Timer::AskAgain(ticket)));
-        }
     }
 
     /// In ticket order: who came first asks first.

@@ -293,4 +293,4 @@ impl Fleet {
 
 #[cfg(test)]
 #[path = "cohort_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -7,11 +7,11 @@ use crate::core::key::KeySet;
 use crate::core::outcome::Completion;
 use crate::core::table::{Claim, Limits, Patience};
 
-fn at(ms: u64) -> Moment {
+pub(in crate::core::fleet) fn at(ms: u64) -> Moment {
     Moment::from_ms(ms)
 }
 
-fn fleet() -> Fleet {
+pub(in crate::core::fleet) fn fleet() -> Fleet {
     Fleet::new(Config {
         endpoint: "r".to_owned(),
         backoff: Backoff {
@@ -27,7 +27,7 @@ fn fleet() -> Fleet {
     })
 }
 
-fn told(fleet: &mut Fleet) -> Vec<(u64, Outcome)> {
+pub(in crate::core::fleet) fn told(fleet: &mut Fleet) -> Vec<(u64, Outcome)> {
     let news = fleet.take_news();
     news.map(|Completion { ticket, outcome }| (ticket.number(), outcome))
         .collect()

@@ -72,9 +72,9 @@ pub(super) struct Errand {
     more: bool,
     /// A try of it was sent and its answer will never come.
     maybe_ran: bool,
-    /// A timer will send it again.
-    retries: bool,
-    ends_at: Option<Moment>,
+    /// When it is to be sent again.
+    pub(super) again_at: Option<Moment>,
+    pub(super) ends_at: Option<Moment>,
 }
 
 impl Errand {
@@ -84,7 +84,7 @@ impl Errand {
             caller_gone,
             more,
             maybe_ran: false,
-            retries: false,
+            again_at: None,
             ends_at: None,
         }
     }
@@ -132,10 +132,8 @@ impl Fleet {
         let Some(errand) = self.errands.get_mut(&ticket) else {
             return;
         };
-        if let Some(before) = errand.ends_at.replace(at) {
-            self.timers.remove(&(before, Timer::ErrandEnds(ticket)));
-        }
-        self.timers.insert((at, Timer::ErrandEnds(ticket)));
+        errand.ends_at = Some(at);
+        self.arm(at, Timer::ErrandEnds(ticket));
     }
 
     /// Sends an errand's command, from its beginning.
@@ -307,15 +305,17 @@ impl Fleet {
         let Some(errand) = self.errands.get_mut(&ticket) else {
             return;
         };
-        if std::mem::replace(&mut errand.retries, true) {
+        if errand.again_at.is_some() {
             return;
         }
-        self.timers.insert((now.after(RETRY), Timer::ErrandAgain(ticket)));
+        let at = now.after(RETRY);
+        errand.again_at = Some(at);
+        self.arm(at, Timer::ErrandAgain(ticket));
     }
 
     pub(super) fn errand_again(&mut self, ticket: Ticket) {
         if let Some(errand) = self.errands.get_mut(&ticket) {
-            errand.retries = false;
+            errand.again_at = None;
         }
         self.send_errand(ticket);
     }
@@ -372,9 +372,6 @@ impl Fleet {
         let Some(errand) = self.errands.remove(&ticket) else {
             return;
         };
-        if let Some(at) = errand.ends_at {
-            self.timers.remove(&(at, Timer::ErrandEnds(ticket)));
-        }
         if !errand.caller_gone {
             self.tell(ticket, outcome);
         }

@@ -18,14 +18,8 @@ impl Fleet {
             return;
         };
         let may_extend = match &ask.wish.claim {
-            Claim::Lock {
-                owner: Owner::Named(_),
-                ..
-            } => true,
-            Claim::Lock {
-                owner: Owner::Anyone, ..
-            } => self.config.ownerless_open,
-            _ => false,
+            Claim::Lock { owner, .. } => self.takes_again(owner),
+            Claim::Job => false,
         };
         if !may_extend || ask.extending || !up {
             return;
@@ -44,6 +38,15 @@ impl Fleet {
             ask.extending = true;
         }
         self.send(command);
+    }
+
+    /// Whether what this owner holds may be taken again as the same owner's.
+    pub(super) fn takes_again(&self, owner: &Owner) -> bool {
+        match owner {
+            Owner::Named(_) => true,
+            Owner::Anyone => self.config.ownerless_open,
+            Owner::Job(_) => false,
+        }
     }
 
     pub(super) fn extend_answered(&mut self, now: Moment, ticket: Ticket, sent_at: Moment, answer: &Answer) {
@@ -76,7 +79,7 @@ impl Fleet {
                 ask.may_hold |= !error.passing;
                 let at = now.after(self.config.backoff.longest);
                 ask.again_at = Some(at);
-                self.timers.insert((at, Timer::AskAgain(ticket)));
+                self.arm(at, Timer::AskAgain(ticket));
             }
             _ => {}
         }
@@ -84,9 +87,6 @@ impl Fleet {
 
     /// `owner` got a lock: others of the same name that wait here may now hold what they lack.
     pub(super) fn look_at_same_owner(&mut self, now: Moment, owner: &Owner) {
-        if matches!(owner, Owner::Anyone) && !self.config.ownerless_open {
-            return;
-        }
         let Some(waiting) = self.waiting_as.get(owner) else {
             return;
         };

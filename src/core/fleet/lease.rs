@@ -75,6 +75,15 @@ impl Lease {
         self.token
     }
 
+    pub(super) fn renew_at(&self) -> Option<Moment> {
+        self.renew_at
+    }
+
+    /// When its job is to be told that it is gone; None: it was.
+    pub(super) fn lapses_at(&self) -> Option<Moment> {
+        (!self.lost).then_some(self.ends_at)
+    }
+
     pub(super) fn keys(&self) -> &KeySet {
         &self.keys
     }
@@ -117,8 +126,6 @@ impl Fleet {
     ) {
         let ends_at = Lease::good_until(grant.sent_at, span);
         let renew_at = grant.sent_at.after(span / RENEW_PART);
-        self.timers.insert((ends_at, Timer::LeaseEnds(job)));
-        self.timers.insert((renew_at, Timer::Renew(job)));
         let lease = Lease {
             keys,
             token: grant.token,
@@ -132,6 +139,8 @@ impl Fleet {
             passes: Passes::new(now, grant),
         };
         self.leases.insert(job, lease);
+        self.arm(ends_at, Timer::LeaseEnds(job));
+        self.arm(renew_at, Timer::Renew(job));
         self.reserve_more(now, job);
     }
 
@@ -149,7 +158,7 @@ impl Fleet {
     /// comes behind the release, and so behind whoever waits elsewhere. In strict order it asks before: it may have come
     /// before these.
     pub(super) fn give_back(&mut self, now: Moment, grant: Ticket, has_caller: bool) {
-        let Some(lease) = self.remove_lease(grant) else {
+        let Some(lease) = self.leases.remove(&grant) else {
             return;
         };
         let job = lease.job;
@@ -179,43 +188,42 @@ impl Fleet {
     }
 
     /// Renews what is due, and what is due soon, in batches.
-    pub(super) fn renew_due(&mut self, now: Moment, mut due: Vec<Ticket>) {
-        let soon = (now.after(RENEW_SLACK), Timer::Renew(Ticket::new(u64::MAX)));
-        due.extend(self.timers.range(..=soon).filter_map(|(_, timer)| match timer {
-            Timer::Renew(ticket) => Some(*ticket),
-            _ => None,
-        }));
-        self.renew(now, due);
+    pub(super) fn renew_due(&mut self, now: Moment) {
+        let soon = now.after(RENEW_SLACK);
+        let due = self.leases.iter().filter_map(|(job, lease)| {
+            let at = lease.renew_at.filter(|at| *at <= soon)?;
+            Some((at, *job))
+        });
+        let mut due: Vec<_> = due.collect();
+        due.sort_unstable();
+        self.renew(now, due.into_iter().map(|(_, job)| job));
     }
 
     /// Has everything that is held renewed at once, by a tick: only that knows whether the caller's thread is stuck.
     pub(super) fn renew_at_next_tick(&mut self, now: Moment) {
         let held: Vec<Ticket> = self.leases.keys().copied().collect();
         for job in held {
-            self.clear_renewal(job);
             if let Some(lease) = self.leases.get_mut(&job).filter(|lease| !lease.lost) {
                 lease.renew_at = Some(now);
-                self.timers.insert((now, Timer::Renew(job)));
+                self.arm(now, Timer::Renew(job));
             }
         }
     }
 
     /// Nothing is renewed for a caller's thread that has been stuck for too long.
-    fn renew(&mut self, now: Moment, tickets: Vec<Ticket>) {
+    fn renew(&mut self, now: Moment, tickets: impl Iterator<Item = Ticket>) {
         if self.stalled >= self.config.max_stall {
-            tickets
-                .into_iter()
-                .for_each(|ticket| self.renew_later(now, ticket));
+            tickets.for_each(|ticket| self.renew_later(now, ticket));
             return;
         }
         let up = self.is_up();
         let mut batch: Vec<Renewal> = Vec::new();
         let mut batch_keys = 0;
         for job in tickets {
-            self.clear_renewal(job);
             let Some(lease) = self.leases.get_mut(&job) else {
                 continue;
             };
+            lease.renew_at = None;
             // While the link is down its return renews; a renewal on its way is not overtaken.
             if lease.lost || lease.renewing || !up {
                 continue;
@@ -273,27 +281,27 @@ impl Fleet {
         if lease.lost {
             return;
         }
-        let before = lease.ends_at;
-        lease.ends_at = Lease::good_until(sent_at, lease.span);
-        let after = lease.ends_at;
+        let ends_at = Lease::good_until(sent_at, lease.span);
+        lease.ends_at = ends_at;
         let renew_at = sent_at.after(lease.span / RENEW_PART);
+        // It may be due before, because of something that was heard meanwhile.
+        let renew_at = lease.renew_at.map_or(renew_at, |before| before.min(renew_at));
         lease.renew_at = Some(renew_at);
-        self.timers.remove(&(before, Timer::LeaseEnds(ticket)));
-        self.timers.insert((after, Timer::LeaseEnds(ticket)));
-        self.timers.insert((renew_at, Timer::Renew(ticket)));
+        self.arm(ends_at, Timer::LeaseEnds(ticket));
+        self.arm(renew_at, Timer::Renew(ticket));
     }
 
     /// A renewal failed, or was not tried; it is tried again soon.
     fn renew_later(&mut self, now: Moment, ticket: Ticket) {
-        self.clear_renewal(ticket);
         let Some(lease) = self.leases.get_mut(&ticket) else {
             return;
         };
         lease.renewing = false;
+        lease.renew_at = None;
         if !lease.lost {
             let at = now.after((lease.span / RETRY_PART).max(Duration::from_millis(5)));
             lease.renew_at = Some(at);
-            self.timers.insert((at, Timer::Renew(ticket)));
+            self.arm(at, Timer::Renew(ticket));
         }
     }
 
@@ -312,36 +320,18 @@ impl Fleet {
     }
 
     pub(super) fn lose(&mut self, now: Moment, ticket: Ticket, key: &str, why: &str) {
-        self.clear_renewal(ticket);
         let Some(lease) = self.leases.get_mut(&ticket) else {
             return;
         };
         lease.renewing = false;
+        lease.renew_at = None;
         if std::mem::replace(&mut lease.lost, true) {
             return;
         }
-        let (ends_at, job) = (lease.ends_at, lease.job);
         if lease.is_idle {
             return self.give_back(now, ticket, false);
         }
-        self.timers.remove(&(ends_at, Timer::LeaseEnds(ticket)));
+        let job = lease.job;
         self.tell(job, Outcome::Lost(Failure::lost(key, why)));
-    }
-
-    fn remove_lease(&mut self, ticket: Ticket) -> Option<Lease> {
-        self.clear_renewal(ticket);
-        let lease = self.leases.remove(&ticket)?;
-        self.timers.remove(&(lease.ends_at, Timer::LeaseEnds(ticket)));
-        Some(lease)
-    }
-
-    fn clear_renewal(&mut self, ticket: Ticket) {
-        let at = self
-            .leases
-            .get_mut(&ticket)
-            .and_then(|lease| lease.renew_at.take());
-        if let Some(at) = at {
-            self.timers.remove(&(at, Timer::Renew(ticket)));
-        }
     }
 }

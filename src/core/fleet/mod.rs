@@ -24,6 +24,7 @@ mod extend;
 mod lease;
 mod local_queue;
 mod settle;
+mod timers;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -46,6 +47,7 @@ use errand::Errand;
 pub use errand::ErrandKind;
 use lease::Lease;
 use local_queue::Lines;
+use timers::{Timer, Timers};
 
 /// How a member behaves.
 #[derive(Clone, Debug)]
@@ -66,23 +68,6 @@ pub struct Config {
     pub limits: Limits,
 }
 
-/// What a deadline is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Timer {
-    /// The patience of an ask ends.
-    AskEnds(Ticket),
-    /// An ask is to be sent again.
-    AskAgain(Ticket),
-    /// A lease is to be renewed.
-    Renew(Ticket),
-    /// A lease has lapsed.
-    LeaseEnds(Ticket),
-    /// An errand's caller has waited long enough.
-    ErrandEnds(Ticket),
-    /// An errand is to be sent again.
-    ErrandAgain(Ticket),
-}
-
 /// Whether there is a server to talk to.
 #[derive(Clone, Debug)]
 enum Link {
@@ -100,7 +85,7 @@ pub struct Fleet {
     link: Link,
     lines: Lines,
     asks: HashMap<Ticket, Ask>,
-    /// Those of them that wait for a lock of an owner, by that owner.
+    /// Those of them that wait for a lock of an owner that may take it again, by that owner.
     waiting_as: HashMap<Owner, BTreeSet<Ticket>>,
     /// By the job that each was granted to.
     leases: HashMap<Ticket, Lease>,
@@ -109,7 +94,7 @@ pub struct Fleet {
     /// The server can call.
     has_inbox: bool,
     errands: HashMap<Ticket, Errand>,
-    timers: BTreeSet<(Moment, Timer)>,
+    timers: Timers,
     /// For how long the caller's thread had not answered at the last tick.
     stalled: Duration,
     outbox: VecDeque<Command>,
@@ -134,7 +119,7 @@ impl Fleet {
             passed: HashMap::new(),
             has_inbox: false,
             errands: HashMap::new(),
-            timers: BTreeSet::new(),
+            timers: Timers::default(),
             stalled: Duration::ZERO,
             outbox: VecDeque::new(),
             news: Vec::new(),
@@ -181,29 +166,21 @@ impl Fleet {
     /// Does what is due. `stalled` is for how long the caller's thread has not answered.
     pub fn tick(&mut self, now: Moment, stalled: Duration) {
         self.stalled = stalled;
-        let mut due_renewals = Vec::new();
-        while let Some((at, timer)) = self.timers.first().copied() {
-            if at > now {
-                break;
-            }
-            self.timers.remove(&(at, timer));
+        let mut renews = false;
+        while let Some(timer) = self.next_due(now) {
             match timer {
                 Timer::AskEnds(ticket) => self.ask_ends(now, ticket),
                 Timer::AskAgain(ticket) => self.ask_again(now, ticket),
-                Timer::Renew(ticket) => due_renewals.push(ticket),
+                Timer::Renew(_) => renews = true,
                 Timer::LeaseEnds(ticket) => self.lease_ends(now, ticket),
                 Timer::ErrandEnds(ticket) => self.errand_ends(now, ticket),
                 Timer::ErrandAgain(ticket) => self.errand_again(ticket),
             }
         }
-        if !due_renewals.is_empty() {
-            self.renew_due(now, due_renewals);
+        if renews {
+            self.renew_due(now);
         }
-    }
-
-    /// When [`Fleet::tick`] has something to do next.
-    pub fn next_deadline(&self) -> Moment {
-        self.timers.first().map_or(Moment::NEVER, |(at, _)| *at)
+        self.drop_passed_over();
     }
 
     /// The link to the server stands. `fenced`: nothing that was sent over the link before can run any more. `has_inbox`:

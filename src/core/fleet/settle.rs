@@ -132,7 +132,7 @@ impl Fleet {
             Some(pause) => {
                 let at = now.after(pause);
                 ask.again_at = Some(at);
-                self.timers.insert((at, Timer::AskAgain(ticket)));
+                self.arm(at, Timer::AskAgain(ticket));
             }
             None => self.forget(now, ticket),
         }

@@ -8,17 +8,20 @@ local locks, fence = n * k, KEYS[#KEYS]
 
 if redis.call('EXISTS', unpack(KEYS, 1, #KEYS - 1)) == 0 and are_different(locks) then
   local each = ARGV[3] + 1
-  local token = tonumber((mint(fence, string.format('%.0f', n * each - 1))))
+  local token, now = mint(fence, string.format('%.0f', n * each - 1))
+  token = tonumber(token)
   local next_text = texts(token, each)
-  local replies = {}
+  local keys, set, replies = KEYS, {}, {}
   for i = 1, n do
     local owner = ARGV[before + i] .. '#' .. next_text()
     for lock = (i - 1) * k + 1, i * k do
-      redis.call('SET', KEYS[lock], owner, 'PX', ARGV[2])
+      set[2 * lock - 1], set[2 * lock] = keys[lock], owner
     end
     replies[i] = token
     token = token + each
   end
+  redis.call('MSET', unpack(set))
+  end_all(keys, 1, locks, string.format('%.0f', now + ARGV[2]))
   return replies
 end
 

@@ -9,35 +9,29 @@ local locks, fence = n * k, KEYS[#KEYS]
 local records = 2 * locks
 local expire = tonumber(ARGV[2])
 
-local function attempt_of(i)
-  return ARGV[before + 2 * i - 1]
-end
-
-local function owner_of(i)
-  return ARGV[before + 2 * i]
-end
-
 if redis.call('EXISTS', unpack(KEYS, 1, records)) == 0 and are_different(locks) then
   local token, now = mint(fence, string.format('%.0f', n - 1))
   token = tonumber(token)
   local next_text = texts(token, 1)
-  -- As in acquire_lock.
-  local ends_at = string.format('%.0f', now + expire)
-  local replies = {}
+  local keys, args, set, replies = KEYS, ARGV, {}, {}
   for i = 1, n do
-    local record = attempt_of(i) .. ' ' .. next_text()
+    local attempt, owner = args[before + 2 * i - 1], args[before + 2 * i]
+    local record = attempt .. ' ' .. next_text()
     for lock = (i - 1) * k + 1, i * k do
-      if expire > 0 then
-        redis.call('SET', KEYS[lock], owner_of(i), 'PXAT', ends_at)
-        redis.call('SET', KEYS[records + lock], record, 'PXAT', ends_at)
-      else
-        redis.call('SET', KEYS[lock], owner_of(i))
-        redis.call('SET', KEYS[records + lock], record, 'PX', ARGV[8])
-      end
+      local at = 4 * lock
+      set[at - 3], set[at - 2], set[at - 1], set[at] = keys[lock], owner, keys[records + lock], record
     end
     replies[i] = token
     token = token + 1
   end
+  redis.call('MSET', unpack(set))
+  local live_ms = expire > 0 and expire or ARGV[8]
+  -- As in acquire_lock: a lock and its record end at one time.
+  local ends_at = string.format('%.0f', now + live_ms)
+  if expire > 0 then
+    end_all(keys, 1, locks, ends_at)
+  end
+  end_all(keys, records + 1, records + locks, ends_at)
   return replies
 end
 
@@ -45,12 +39,12 @@ return one_by_one(n, function(i)
   local keys = {}
   add(keys, KEYS, (i - 1) * k + 1, k)
   add(keys, KEYS, locks + (i - 1) * k + 1, k)
-  keys[#keys + 1] = waiter_of(keys[k + 1], attempt_of(i))
+  keys[#keys + 1] = waiter_of(keys[k + 1], ARGV[before + 2 * i - 1])
   add(keys, KEYS, records + (i - 1) * k + 1, k)
   keys[#keys + 1] = fence
   return keys
 end, function(i)
-  local args = { attempt_of(i), ARGV[2], owner_of(i) }
+  local args = { ARGV[before + 2 * i - 1], ARGV[2], ARGV[before + 2 * i] }
   add(args, ARGV, 3, 4)
   args[8] = '0'
   add(args, ARGV, 7, 2)

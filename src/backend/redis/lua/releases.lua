@@ -7,10 +7,11 @@ local n = #ARGV - before
 local locks = n * k
 
 local function are_owners()
-  local holders = redis.call('MGET', unpack(KEYS, 1, locks))
+  local holders, args = redis.call('MGET', unpack(KEYS, 1, locks)), ARGV
   for i = 1, n do
+    local owner = args[before + i]
     for lock = (i - 1) * k + 1, i * k do
-      if holders[lock] ~= ARGV[before + i] then
+      if holders[lock] ~= owner then
         return false
       end
     end
