@@ -5,8 +5,10 @@
 //! receivers are woken after it is released. Leases play no part: what would die with a holder dies with the process,
 //! and a worker thread that is ended gives back what it held (see [`Member::abandon`]).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, OnceLock, Weak};
+
+use hashbrown::HashMap;
 
 use super::mailbox::Resident;
 use super::{Completion, Failure, Lock, Outcome, Sink, Wait, job_of_owner_id, job_owner_id, next_ticket};
