@@ -110,17 +110,17 @@ export interface NativeCalls {
    */
   execute: (keys: Keys, timeoutMs: number, expireMs: number) => number
   /**
-   * Asks for `keys` as a lock of `ownerId`. `expireMs` 0: no expiry. `waitMs` 0: at once or not at all; -1: for
+   * Asks for `keys` as a lock of `ownerId`; absent: of nobody. `expireMs` 0: no expiry. `waitMs` 0: at once or not at all; -1: for
    * ever. Answers as `execute`.
    */
-  acquire: (keys: Keys, ownerId: string | null, expireMs: number, waitMs: number) => number
+  acquire: (keys: Keys, expireMs: number, waitMs: number, ownerId?: string) => number
   /**
    * Ends the job of `ticket`. A number from 0: done; bit 0: its keys were held until now; bit 1: completions wait
    * to be drained. Below 0: pending under the ticket of that amount; NaN: failed.
    */
   finish: (ticket: number) => number
-  /** Releases the locks of `ownerId` on `keys`. Answers as `finish`; bit 0: all were released. */
-  release: (keys: Keys, ownerId: string | null) => number
+  /** Releases the locks of `ownerId` on `keys`; absent: those of nobody. Answers as `finish`; bit 0: all were released. */
+  release: (keys: Keys, ownerId?: string) => number
 }
 
 /** What `provider/` passes to the constructor. */

@@ -211,15 +211,15 @@ impl Member {
         self.give_back(|table, now, effects| table.finish(now, ticket, effects))
     }
 
-    /// Releases the locks of `owner_id` on `keys`.
-    pub fn release(&self, keys: &KeySet, owner_id: Option<&str>) -> GivenBack {
-        let owner = owner_of(owner_id);
+    /// Releases the locks of `owner` on `keys`.
+    pub fn release(&self, keys: &KeySet, owner: Owner) -> GivenBack {
+        let owner = owner_meant(owner);
         self.give_back(|table, now, effects| table.release(now, keys, &owner, effects))
     }
 
     /// Releases all locks of `owner_id`, or all locks.
     pub fn release_all(&self, owner_id: Option<&str>) -> GivenBack {
-        let owner = owner_id.map(|id| owner_of(Some(id)));
+        let owner = owner_id.map(|id| owner_meant(Owner::from_id(Some(id))));
         self.give_back(|table, now, effects| {
             table.release_all(now, owner.as_ref(), effects);
             true
@@ -333,10 +333,10 @@ fn completion_of(effect: Effect) -> Completion {
 }
 
 /// A job's own id, as it stands in `HeldLock`, names the job; everything else a caller.
-fn owner_of(owner_id: Option<&str>) -> Owner {
-    match owner_id.and_then(job_of_owner_id) {
+fn owner_meant(owner: Owner) -> Owner {
+    match owner.name().and_then(job_of_owner_id) {
         Some(ticket) => Owner::Job(ticket),
-        None => Owner::from_id(owner_id),
+        None => owner,
     }
 }
 
