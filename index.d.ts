@@ -14,10 +14,12 @@ export declare class Mailbox {
   /** `onReady` is called on the environment's thread when completions wait. */
   constructor(onReady: () => void)
   /**
-   * Moves up to a third as many completions as `records` has places, each as three numbers: ticket, outcome, value.
-   * Says how many. Call again until it says 0.
+   * The function that drains, as a plain one: a method takes five times as long, to find its object and to borrow its array.
+   *
+   * It moves up to a third as many completions as `records` has places, each as three numbers: ticket, outcome, value,
+   * and says how many. Call again where these fill `records`.
    */
-  drain(records: Float64Array): number
+  drainer(): (records: Float64Array) => number
   /** The words of a drained completion that refused, lost or failed; once. */
   takeDetail(ticket: number): Detail | null
   /** The locks of a drained inspection; once. */
@@ -108,17 +110,17 @@ export interface NativeCalls {
    */
   execute: (keys: Keys, timeoutMs: number, expireMs: number) => number
   /**
-   * Asks for `keys` as a lock of `ownerId`. `expireMs` 0: no expiry. `waitMs` 0: at once or not at all; -1: for
+   * Asks for `keys` as a lock of `ownerId`; absent: of nobody. `expireMs` 0: no expiry. `waitMs` 0: at once or not at all; -1: for
    * ever. Answers as `execute`.
    */
-  acquire: (keys: Keys, ownerId: string | null, expireMs: number, waitMs: number) => number
+  acquire: (keys: Keys, expireMs: number, waitMs: number, ownerId?: string) => number
   /**
    * Ends the job of `ticket`. A number from 0: done; bit 0: its keys were held until now; bit 1: completions wait
    * to be drained. Below 0: pending under the ticket of that amount; NaN: failed.
    */
   finish: (ticket: number) => number
-  /** Releases the locks of `ownerId` on `keys`. Answers as `finish`; bit 0: all were released. */
-  release: (keys: Keys, ownerId: string | null) => number
+  /** Releases the locks of `ownerId` on `keys`; absent: those of nobody. Answers as `finish`; bit 0: all were released. */
+  release: (keys: Keys, ownerId?: string) => number
 }
 
 /** What `provider/` passes to the constructor. */

@@ -206,6 +206,19 @@ onEachBackend("arguments", (backend) => {
     }
   });
 
+  test("owner ids cross whole, whatever length they have and whatever characters they end in", async () => {
+    const { locks } = await backend.medusa();
+    for (let bytes = 240; bytes < 260; bytes += 1) {
+      for (const character of ["o", "é", "キ", "🔒"]) {
+        const ownerId = `${"o".repeat(bytes)}${character}`;
+        await locks.acquire("k", { ownerId });
+        assert.deepEqual((await locks.inspect()).map((lock) => lock.ownerId), [ownerId]);
+        assert.equal(await locks.release("k", { ownerId: `${ownerId} and more` }), false);
+        assert.equal(await locks.release("k", { ownerId }), true, `${bytes} bytes and ${character}`);
+      }
+    }
+  });
+
   test("odd owners are plain owners, and keys with a pattern in them match only themselves", async () => {
     const { locking, locks } = await backend.medusa();
     for (const ownerId of [" ", "**", "a b\n", "🔒", "__proto__", "execute:x", "0", "#1", "{o}"]) {

@@ -166,9 +166,9 @@ export function readExecuteArgs(args: ExecuteArgs | null | undefined): ReadExecu
   }
   checkArgs(args);
   return {
-    timeoutMs: readMilliseconds("timeout", property(args, "timeout")),
-    expireMs: readMilliseconds("expire", property(args, "expire")),
-    signal: readSignal(property(args, "signal")),
+    timeoutMs: readMilliseconds("timeout", property(args, "timeout", timeoutOf)),
+    expireMs: readMilliseconds("expire", property(args, "expire", expireOf)),
+    signal: readSignal(property(args, "signal", signalOf)),
   };
 }
 
@@ -179,11 +179,11 @@ export function readAcquireArgs(args: AcquireArgs | null | undefined): ReadAcqui
   }
   checkArgs(args);
   return {
-    ownerId: readOwnerId(property(args, "ownerId")),
-    timeoutMs: readMilliseconds("timeout", property(args, "timeout")),
-    expireMs: readMilliseconds("expire", property(args, "expire")),
-    awaitQueue: readFlag("awaitQueue", property(args, "awaitQueue")),
-    signal: readSignal(property(args, "signal")),
+    ownerId: readOwnerId(property(args, "ownerId", ownerIdOf)),
+    timeoutMs: readMilliseconds("timeout", property(args, "timeout", timeoutOf)),
+    expireMs: readMilliseconds("expire", property(args, "expire", expireOf)),
+    awaitQueue: readFlag("awaitQueue", property(args, "awaitQueue", awaitQueueOf)),
+    signal: readSignal(property(args, "signal", signalOf)),
   };
 }
 
@@ -197,7 +197,7 @@ export function readOwnerArgs(args: OwnerArgs | null | undefined): string | null
     return null;
   }
   checkArgs(args);
-  return readOwnerId(property(args, "ownerId"));
+  return readOwnerId(property(args, "ownerId", ownerIdOf));
 }
 
 function checkArgs(args: unknown): void {
@@ -206,9 +206,16 @@ function checkArgs(args: unknown): void {
   }
 }
 
-function property<A extends object>(args: A, name: string & keyof A): unknown {
+// One for each: a property that is read by its name, whatever that is, is looked up anew each time.
+const ownerIdOf = (args: OwnerArgs): unknown => args.ownerId;
+const timeoutOf = (args: ExecuteArgs): unknown => args.timeout;
+const expireOf = (args: ExecuteArgs): unknown => args.expire;
+const awaitQueueOf = (args: AcquireArgs): unknown => args.awaitQueue;
+const signalOf = (args: ExecuteArgs): unknown => args.signal;
+
+function property<A extends object>(args: A, name: string & keyof A, read: (args: A) => unknown): unknown {
   try {
-    return args[name];
+    return read(args);
   } catch (thrown) {
     throw refusal(name, "a readable property", thrown);
   }

@@ -127,14 +127,18 @@ export class Completions {
   readonly #recipients = new Map<number, Recipient>();
   #firstTicket: number | undefined;
   readonly #records = new Float64Array(BATCH * FIELDS);
+  readonly #fetch: (records: Float64Array) => number;
   /** How many recipients await. */
   #awaiting = 0;
   #anchor: NodeJS.Timeout | undefined;
   #draining = false;
+  /** Somebody asked to drain while that was under way. */
+  #drainAgain = false;
 
   constructor() {
     const { Mailbox } = loadAddon();
     this.mailbox = new Mailbox(() => this.drain());
+    this.#fetch = this.mailbox.drainer();
   }
 
   /**
@@ -190,16 +194,16 @@ export class Completions {
   /** Deals with everything that has gathered. Never throws. */
   drain(): void {
     if (this.#draining) {
-      // The drain that is under way goes on until the mailbox is empty, and its records must not be overwritten.
+      // Its records must not be overwritten. It may have seen the mailbox empty already, so it looks once more.
+      this.#drainAgain = true;
       return;
     }
     this.#draining = true;
     try {
-      for (let count = this.#fetch(); count > 0; count = this.#fetch()) {
-        for (let at = 0; at < count * FIELDS; at += FIELDS) {
-          this.#dispatch(this.#record(at), this.#record(at + 1), this.#record(at + 2));
-        }
-      }
+      do {
+        this.#drainAgain = false;
+        this.#drainAll();
+      } while (this.#drainAgain);
     } catch (thrown) {
       this.#failAll(thrown);
     } finally {
@@ -220,8 +224,15 @@ export class Completions {
     return this.#recipients.get(this.#place(ticket));
   }
 
-  #fetch(): number {
-    return this.mailbox.drain(this.#records);
+  /** A batch that is not full is the last one: for whatever comes after it the addon calls back. */
+  #drainAll(): void {
+    let count: number;
+    do {
+      count = this.#fetch(this.#records);
+      for (let at = 0; at < count * FIELDS; at += FIELDS) {
+        this.#dispatch(this.#record(at), this.#record(at + 1), this.#record(at + 2));
+      }
+    } while (count === BATCH);
   }
 
   #record(at: number): number {

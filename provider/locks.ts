@@ -115,7 +115,11 @@ export class Locks {
       }
       const waitMs = timeoutMs ?? (awaitQueue ? FOREVER : this.#settings.acquireWaitMs);
       const { native, calls } = this.#client;
-      const answer = this.#client.answered(calls.acquire(packKeys(names), ownerId, expireMs ?? 0, waitMs));
+      const packed = packKeys(names);
+      const expire = expireMs ?? 0;
+      const answer = this.#client.answered(
+        ownerId === null ? calls.acquire(packed, expire, waitMs) : calls.acquire(packed, expire, waitMs, ownerId),
+      );
       if (answer > 0) {
         return Promise.resolve();
       }
@@ -142,7 +146,11 @@ export class Locks {
       if (names.length === 0) {
         return this.#ifOpen(true);
       }
-      const answer = this.#client.answered(this.#client.calls.release(packKeys(names), ownerId));
+      const { calls } = this.#client;
+      const packed = packKeys(names);
+      const answer = this.#client.answered(
+        ownerId === null ? calls.release(packed) : calls.release(packed, ownerId),
+      );
       return answer < 0
         ? this.#client.completions.wait(-answer, this.#readReleased)
         : Promise.resolve(this.#client.settle(answer));

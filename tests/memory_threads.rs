@@ -19,6 +19,8 @@ use medusa_locking_native::core::table::{Claim, Limits, Ownerless};
 const THREADS: usize = 3;
 const ROUNDS: usize = if cfg!(miri) { 4 } else { 200 };
 const GRANTED: f64 = 1.0;
+/// How many completions are drained at once.
+const BATCH: usize = 4;
 const TIMED_OUT: f64 = 3.0;
 
 struct Rope(Mutex<Sender<()>>);
@@ -48,14 +50,14 @@ impl Listener {
     }
 
     fn drain(&mut self) {
-        let mut records = [0.0; 12];
+        let mut records = [0.0; 3 * BATCH];
         loop {
             let moved = self.inbox.drain(&mut records) as usize;
-            if moved == 0 {
-                return;
-            }
             for record in records.chunks_exact(3).take(moved) {
                 self.told.insert(record[0] as u64, record[1]);
+            }
+            if moved < BATCH {
+                return;
             }
         }
     }

@@ -124,7 +124,7 @@ impl Drive {
                 other => return Err(format!("{other:?}").into()),
             };
             let given = match self.operation {
-                Operation::AcquireRelease => member.release(&self.keys(operation)?, None),
+                Operation::AcquireRelease => member.release(&self.keys(operation)?, Owner::Anyone),
                 Operation::Execute | Operation::HotKey => member.finish(ticket),
             };
             if !given.held {

@@ -40,7 +40,7 @@ struct Queue {
     /// The words that go with drained completions, until the receiver takes them.
     details: HashMap<u64, Failure>,
     inspections: HashMap<u64, Vec<Lock>>,
-    /// The bell has rung, and the receiver has not drained everything since.
+    /// The bell has rung, or the receiver knows without, and it has not drained everything since.
     scheduled: bool,
     /// Since when the bell has rung and the receiver has not come to drain.
     called_at: Option<Moment>,
@@ -81,7 +81,8 @@ impl<B: Bell> Inbox<B> {
     }
 
     /// Moves up to a third as many completions as `records` has places, each as three numbers: ticket, outcome, value.
-    /// Says how many. To be called again until it says 0: only then does the bell ring for what comes next.
+    /// Says how many. To be called again where these fill `records`: there may be more, for which the bell has rung
+    /// already. Where they do not, nothing is left, and the bell rings for what comes next.
     pub fn drain(&self, records: &mut [f64]) -> u32 {
         let mut queue = self.queue.lock();
         queue.called_at = None;
@@ -93,7 +94,8 @@ impl<B: Bell> Inbox<B> {
             queue.write(completion, record);
             moved += 1;
         }
-        if moved == 0 {
+        // Under the lock under which they were taken: whoever pushes from here on rings.
+        if queue.completions.is_empty() {
             queue.scheduled = false;
         }
         moved

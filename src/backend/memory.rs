@@ -5,8 +5,10 @@
 //! receivers are woken after it is released. Leases play no part: what would die with a holder dies with the process,
 //! and a worker thread that is ended gives back what it held (see [`Member::abandon`]).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, OnceLock, Weak};
+
+use hashbrown::HashMap;
 
 use super::mailbox::Resident;
 use super::{
@@ -202,15 +204,15 @@ impl Member {
         self.give_back(|table, now, effects| table.finish(now, ticket, effects))
     }
 
-    /// Releases the locks of `owner_id` on `keys`.
-    pub fn release(&self, keys: &KeySet, owner_id: Option<&str>) -> GivenBack {
-        let owner = owner_of(owner_id);
+    /// Releases the locks of `owner` on `keys`.
+    pub fn release(&self, keys: &KeySet, owner: Owner) -> GivenBack {
+        let owner = owner_meant(owner);
         self.give_back(|table, now, effects| table.release(now, keys, &owner, effects))
     }
 
     /// Releases all locks of `owner_id`, or all locks.
     pub fn release_all(&self, owner_id: Option<&str>) -> GivenBack {
-        let owner = owner_id.map(|id| owner_of(Some(id)));
+        let owner = owner_id.map(|id| owner_meant(Owner::from_id(Some(id))));
         self.give_back(|table, now, effects| {
             table.release_all(now, owner.as_ref(), effects);
             true
@@ -324,10 +326,10 @@ fn completion_of(effect: Effect) -> Completion {
 }
 
 /// A job's own id, as it stands in `HeldLock`, names the job; everything else a caller.
-fn owner_of(owner_id: Option<&str>) -> Owner {
-    match owner_id.and_then(job_of_owner_id) {
+fn owner_meant(owner: Owner) -> Owner {
+    match owner.name().and_then(job_of_owner_id) {
         Some(ticket) => Owner::Job(ticket),
-        None => Owner::from_id(owner_id),
+        None => owner,
     }
 }
 

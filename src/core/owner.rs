@@ -25,6 +25,14 @@ impl Owner {
         }
     }
 
+    /// The name that a caller gave it.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Owner::Named(name) => Some(name),
+            Owner::Anyone | Owner::Job(_) => None,
+        }
+    }
+
     /// Whether a lock of this owner may be taken again, or released, by `other` as the same owner.
     ///
     /// Two callers that name nobody are not the same owner: else an ownerless lock would exclude nobody.

@@ -14,10 +14,10 @@ use napi_derive::napi;
 use parking_lot::Mutex;
 
 use super::error::caught;
-use super::key_argument::KeyArgument;
 use super::locks::Backend;
 use super::mailbox::{Inbox, number_of, to_f64};
 use super::options::span;
+use super::text_arguments::{KeyArgument, OwnerArgument};
 use crate::backend::memory::Asked;
 use crate::backend::{Completion, Failure, GivenBack, Outcome, Sink, Wait, next_ticket};
 use crate::core::owner::Owner;
@@ -37,16 +37,16 @@ pub struct NativeCalls {
     /// the ticket and the fencing token; below 0: pending under the ticket of that amount; 0: refused; NaN: failed.
     #[napi(ts_type = "(keys: Keys, timeoutMs: number, expireMs: number) => number")]
     pub execute: (),
-    /// Asks for `keys` as a lock of `ownerId`. `expireMs` 0: no expiry. `waitMs` 0: at once or not at all; -1: for
+    /// Asks for `keys` as a lock of `ownerId`; absent: of nobody. `expireMs` 0: no expiry. `waitMs` 0: at once or not at all; -1: for
     /// ever. Answers as `execute`.
-    #[napi(ts_type = "(keys: Keys, ownerId: string | null, expireMs: number, waitMs: number) => number")]
+    #[napi(ts_type = "(keys: Keys, expireMs: number, waitMs: number, ownerId?: string) => number")]
     pub acquire: (),
     /// Ends the job of `ticket`. A number from 0: done; bit 0: its keys were held until now; bit 1: completions wait
     /// to be drained. Below 0: pending under the ticket of that amount; NaN: failed.
     #[napi(ts_type = "(ticket: number) => number")]
     pub finish: (),
-    /// Releases the locks of `ownerId` on `keys`. Answers as `finish`; bit 0: all were released.
-    #[napi(ts_type = "(keys: Keys, ownerId: string | null) => number")]
+    /// Releases the locks of `ownerId` on `keys`; absent: those of nobody. Answers as `finish`; bit 0: all were released.
+    #[napi(ts_type = "(keys: Keys, ownerId?: string) => number")]
     pub release: (),
 }
 
@@ -137,15 +137,14 @@ impl Calls {
     }
 
     fn acquire(&self, ctx: &FunctionCallContext<'_>) -> Result<f64, Failure> {
-        let owner_id: Option<String> = argument(ctx, 1)?;
-        let expire_ms: f64 = argument(ctx, 2)?;
-        let owner = Owner::from_id(owner_id.as_deref());
+        let owner = owner_argument(ctx, 3)?;
+        let expire_ms: f64 = argument(ctx, 1)?;
         let expire = (expire_ms > 0.0).then(|| span(expire_ms));
         self.ask(
             argument(ctx, 0)?,
             Claim::Lock { owner, expire },
             Duration::ZERO,
-            argument(ctx, 3)?,
+            argument(ctx, 2)?,
         )
     }
 
@@ -179,11 +178,11 @@ impl Calls {
     fn release(&self, ctx: &FunctionCallContext<'_>) -> Result<f64, Failure> {
         self.check_open()?;
         let keys = argument::<KeyArgument>(ctx, 0)?.0?;
-        let owner_id: Option<String> = argument(ctx, 1)?;
+        let owner = owner_argument(ctx, 1)?;
         Ok(match &self.backend {
-            Backend::Memory(member) => given_back(member.release(&keys, owner_id.as_deref())),
+            Backend::Memory(member) => given_back(member.release(&keys, owner)),
             #[cfg(feature = "redis")]
-            Backend::Redis(member) => pending(member.release(keys, owner_id.as_deref())?),
+            Backend::Redis(member) => pending(member.release(keys, owner.name())?),
         })
     }
 
@@ -235,6 +234,15 @@ fn argument<T: napi::bindgen_prelude::FromNapiValue>(
         message: format!("Invalid argument {index} of the addon: {}", error.reason),
         key: None,
     })
+}
+
+/// What is not passed need not be read: looking at a null takes as long as reading a short text.
+fn owner_argument(ctx: &FunctionCallContext<'_>, index: usize) -> Result<Owner, Failure> {
+    if index < ctx.length() {
+        argument(ctx, index).map(|OwnerArgument(owner)| owner)
+    } else {
+        Ok(Owner::Anyone)
+    }
 }
 
 fn wait_of(wait_ms: f64) -> Wait {

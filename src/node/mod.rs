@@ -6,8 +6,8 @@
 
 mod calls;
 mod error;
-mod key_argument;
 mod locks;
 mod mailbox;
 mod options;
+mod text_arguments;
 mod wakeups;

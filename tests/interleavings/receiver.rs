@@ -32,6 +32,9 @@ pub struct Receiver {
     pub told: HashMap<u64, Vec<u8>>,
 }
 
+/// How many completions are drained at once.
+const BATCH: u32 = 2;
+
 /// The numbers of some outcomes, as JavaScript knows them.
 pub const GRANTED: u8 = 1;
 pub const TIMED_OUT: u8 = 3;
@@ -59,7 +62,7 @@ impl Receiver {
 
     /// Drains one batch and says how many there were.
     pub fn fetch(&mut self) -> u32 {
-        let mut records = [0.0; 6];
+        let mut records = [0.0; 3 * BATCH as usize];
         let moved = self.inbox.drain(&mut records);
         for record in records.chunks_exact(3).take(moved as usize) {
             self.told
@@ -72,7 +75,7 @@ impl Receiver {
 
     /// Drains everything, as `provider/completions.ts` does.
     pub fn drain(&mut self) {
-        while self.fetch() > 0 {}
+        while self.fetch() == BATCH {}
     }
 
     /// The first outcome of `ticket`, waited for.

@@ -26,17 +26,19 @@ impl Table {
     }
 
     /// Gives all of `keys` to a request that may have them. The caller looks at the follow-ups.
-    pub(super) fn hold(&mut self, now: Moment, ticket: Ticket, client: Client, keys: KeySet, claim: &Claim) {
+    pub(super) fn hold(&mut self, now: Moment, ticket: Ticket, client: Client, keys: KeySet, claim: Claim) {
+        let is_job = claim == Claim::Job;
         let (owner, expires_at) = match claim {
             Claim::Job => (Owner::Job(ticket), None),
-            Claim::Lock { owner, expire } => (owner.clone(), expire.map(|span| now.after(span))),
+            Claim::Lock { owner, expire } => (owner, expire.map(|span| now.after(span))),
         };
-        for key in &keys {
-            if self.occupy(key, owner.clone(), ticket, expires_at) {
-                self.look_at_admitted(key, &owner);
+        // The last key gets the owner itself: most calls name no other.
+        for (key, owner) in keys.iter().zip(std::iter::repeat_n(owner, keys.len())) {
+            if self.occupy(key, owner, ticket, expires_at) {
+                self.look_at_admitted(key);
             }
         }
-        if let Owner::Job(_) = owner {
+        if is_job {
             self.jobs.insert(
                 ticket,
                 Job {
@@ -48,14 +50,9 @@ impl Table {
         }
     }
 
-    /// After `keys` changed: grants who may be granted now, and forgets keys that nobody holds or waits for.
-    pub(super) fn evaluate(&mut self, now: Moment, keys: &[Arc<str>], out: &mut Vec<Effect>) {
-        self.look_at(keys);
-        self.settle(now, out);
-    }
-
-    /// Notes the heads of those of `keys` that are free, and forgets those that nobody wants.
-    pub(super) fn look_at(&mut self, keys: &[Arc<str>]) {
+    /// After somebody left the queues of `keys`: notes the heads of those that are free, and forgets those that nobody
+    /// wants.
+    pub(super) fn look_at(&mut self, keys: &KeySet) {
         for key in keys {
             let EntryRef::Occupied(entry) = self.slots.entry_ref(key) else {
                 continue;
@@ -79,24 +76,22 @@ impl Table {
         }
     }
 
-    /// Notes those who may have `key` although `owner` just got it, wherever in the queue they stand: other waiters
+    /// Notes those who may have `key` although its holder just got it, wherever in the queue they stand: other waiters
     /// of the same name, because whoever stands before them cannot have the key until this owner releases it
     /// anyway; and with [`Ownerless::Open`] every `acquire`, if nobody owns it.
-    fn look_at_admitted(&mut self, key: &Arc<str>, owner: &Owner) {
-        // Of most owners nobody is admitted, and no key is looked up.
-        let same_owner = match owner {
-            Owner::Named(name) => match self.named_waiters.get(name) {
-                Some(same_owner) => Some(same_owner),
-                None => return,
-            },
-            Owner::Anyone if self.ownerless == Ownerless::Open => None,
-            Owner::Anyone | Owner::Job(_) => return,
-        };
-        let Some(Slot { queue, .. }) = self.slots.get(key) else {
+    fn look_at_admitted(&mut self, key: &Arc<str>) {
+        let Some(Slot {
+            queue,
+            holder: Some(holder),
+        }) = self.slots.get(key)
+        else {
             return;
         };
-        match same_owner {
-            Some(same_owner) => {
+        match &holder.owner {
+            Owner::Named(name) => {
+                let Some(same_owner) = self.named_waiters.get(name) else {
+                    return;
+                };
                 // Through the shorter one: many may wait for one key, and many under one name.
                 let (shorter, longer) = if queue.len() < same_owner.len() {
                     (queue, same_owner)
@@ -106,7 +101,8 @@ impl Table {
                 self.candidates
                     .extend(shorter.iter().filter(|ticket| longer.contains(*ticket)));
             }
-            None => self.candidates.extend(queue),
+            Owner::Anyone if self.ownerless == Ownerless::Open => self.candidates.extend(queue),
+            Owner::Anyone | Owner::Job(_) => {}
         }
     }
 
@@ -123,7 +119,7 @@ impl Table {
                 ticket,
                 change: Change::Granted,
             });
-            self.hold(now, ticket, waiter.client, waiter.keys, &waiter.claim);
+            self.hold(now, ticket, waiter.client, waiter.keys, waiter.claim);
         }
     }
 

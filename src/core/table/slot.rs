@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use hashbrown::hash_map::EntryRef;
+
 use super::{Change, Claim, Client, Effect, Job, Table, Waiter};
 use crate::core::moment::Moment;
 use crate::core::owner::Owner;
@@ -79,7 +81,7 @@ impl Table {
             .collect()
     }
 
-    /// Ends a job and takes its keys from it. Who waits for these has not been looked at yet.
+    /// Ends a job and takes its keys from it. Who waits for these is noted, and not looked at yet.
     pub(super) fn end_job(&mut self, ticket: Ticket) -> Option<Job> {
         let job = self.jobs.remove(&ticket)?;
         let owner = Owner::Job(ticket);
@@ -91,7 +93,7 @@ impl Table {
 
     /// Makes `owner` the holder of `key`. Where the key is held already, by the same owner or open to it, the lock
     /// stays the same one: it keeps its grant and gets the new owner and expiry.
-    /// True when the key was somebody else's or nobody's before.
+    /// True when it was somebody else's or nobody's before, and others wait for it.
     pub(super) fn occupy(
         &mut self,
         key: &Arc<str>,
@@ -111,25 +113,34 @@ impl Table {
             expires_at,
             taken_again,
         });
+        let is_waited_for = !slot.queue.is_empty();
         if let Some(at) = old_expiry {
-            self.expiries.remove(&(at, Arc::clone(key)));
+            self.expiries.remove(&(at, grant, Arc::clone(key)));
         }
         if let Some(at) = expires_at {
-            self.expiries.insert((at, Arc::clone(key)));
+            self.expiries.insert((at, grant, Arc::clone(key)));
         }
-        changed_hands
+        changed_hands && is_waited_for
     }
 
-    /// Takes `key` from its holder if `condition` holds for that. Who waits for it has not been looked at yet.
+    /// Takes `key` from its holder if `condition` holds for that. Who waits for it is noted, and not looked at yet; what
+    /// nobody waits for is forgotten.
     pub(super) fn vacate_if(
         &mut self,
         key: &Arc<str>,
         condition: impl FnOnce(&Holder) -> bool,
     ) -> Option<Holder> {
-        let slot = self.slots.get_mut(key)?;
+        let EntryRef::Occupied(mut entry) = self.slots.entry_ref(key) else {
+            return None;
+        };
+        let slot = entry.get_mut();
         let holder = slot.holder.take_if(|holder| condition(holder))?;
+        match slot.queue.first() {
+            Some(head) => drop(self.candidates.insert(*head)),
+            None => drop(entry.remove()),
+        }
         if let Some(at) = holder.expires_at {
-            self.expiries.remove(&(at, Arc::clone(key)));
+            self.expiries.remove(&(at, holder.grant, Arc::clone(key)));
         }
         Some(holder)
     }
@@ -153,7 +164,7 @@ impl Table {
                 self.tell_lost(&holder, key, out);
             }
         }
-        self.evaluate(now, &keys, out);
+        self.settle(now, out);
     }
 
     /// Tells a job, once, that somebody else took `key` from it.
@@ -177,10 +188,7 @@ impl Table {
 
 fn named(claim: &Claim) -> Option<&str> {
     match claim {
-        Claim::Lock {
-            owner: Owner::Named(name),
-            ..
-        } => Some(name),
-        _ => None,
+        Claim::Lock { owner, .. } => owner.name(),
+        Claim::Job => None,
     }
 }
