@@ -86,6 +86,7 @@ async function lineUp(lane, scenario) {
 
 async function takeRound(lane, scenario, number, { size, probe }) {
   const turn = () => scenario.round(lane.processes, { plan: lane.plan, number, size, probe });
+  await scenario.wakeUp?.(lane.processes);
   if (lane.contestant.group === "memory") {
     lane.rounds.push({ ...(await turn()), server: null });
     return;

@@ -26,6 +26,8 @@ const inOneProcess = burstSizes.map(({ waiters, bursts, oursOnly = false }) => (
     const enoughMs = performance.now() + roundMs;
     while (performance.now() < enoughMs) await burst(process, Math.min(waiters, 50));
   },
+  // Others have had their rounds, some of seconds: whoever slept for so long has its memory brought back first.
+  wakeUp: ([process]) => burst(process, waiters),
   async round([process]) {
     const taken = [];
     for (let n = 0; n < bursts; n++) taken.push(await burst(process, waiters));

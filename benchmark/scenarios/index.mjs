@@ -33,6 +33,7 @@ import { throughputScenarios } from "./throughput.mjs";
  * @property {boolean} [long] whether a round takes seconds: the run's size says how many there are at most
  * @property {number} [roundLimitMs] how long one round may take, where not as long as the run's size says
  * @property {(processes: Participant[], size) => Promise<any>} warmUp what it returns is the rounds' `plan`
+ * @property {(processes: Participant[]) => Promise<any>} [wakeUp] what comes before each round and is not measured
  * @property {(processes: Participant[], {plan, number, size, probe}) => Promise<Round>} round
  */
 
