@@ -138,6 +138,32 @@ describe("a lease on Redis that passes from job to job", () => {
     }
   });
 
+  test("a lock that its own job has released is passed on to nobody: whoever comes next has a grant of its own", async (t) => {
+    const namespace = freshNamespace();
+    const [locks, other] = [open(t, { namespace }), open(t, { namespace })];
+    for (const release of [(ownerId) => locks.release("k", { ownerId }), (ownerId) => locks.releaseAll({ ownerId }), () => locks.releaseAll()]) {
+      const tokens = [];
+      const outcomes = await inARow(locks, [
+        () => "first",
+        async (_signal, lock) => {
+          await release(lock.ownerId);
+          assert.equal(await admin.exists(`${namespace}k`), 0, "it is released, also where its lease was passed on to it");
+          await other.execute("k", (_signal, { fencingToken }) => void tokens.push(fencingToken));
+        },
+        async (_signal, lock) => {
+          tokens.push(lock.fencingToken);
+          assert.equal(await admin.get(`${namespace}k`), lock.ownerId);
+          return "third";
+        },
+      ]);
+      await allSettle(outcomes);
+      assert.ok(lockError("LOCK_LOST")(outcomes[1].reason));
+      assert.equal(await outcomes[2].promise, "third");
+      assert.ok(tokens[1] > tokens[0], `${tokens[0]}, then ${tokens[1]}`);
+      await nothingLeft(admin, namespace);
+    }
+  });
+
   test("the lock deleted under the first: the last to run under it is told, and the next one has a grant of its own", async (t) => {
     const namespace = freshNamespace();
     const locks = open(t, { namespace });

@@ -11,7 +11,7 @@ use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{Env, Status};
 use napi_derive::napi;
 
-use super::error::{Result, internal};
+use super::error::{Result, caught, internal};
 use crate::backend::Lock;
 use crate::backend::mailbox::{self, Bell};
 pub use crate::backend::mailbox::{number_of, to_f64};
@@ -90,7 +90,8 @@ impl Mailbox {
         let inbox = Arc::clone(&self.inbox);
         env.create_function_from_closure("drain", move |ctx| {
             let mut records: Float64ArraySlice<'_> = ctx.get(0)?;
-            Ok(inbox.drain(places_of(&mut records)))
+            caught(|| Ok(inbox.drain(places_of(&mut records))))
+                .map_err(|failure| napi::Error::from_reason(failure.message))
         })
         .map_err(internal)
     }

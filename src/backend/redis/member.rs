@@ -16,7 +16,7 @@ use super::link;
 use super::scripts::Scripts;
 use super::settings::RedisSettings;
 use crate::backend::mailbox::Resident;
-use crate::backend::{GivenBack, Sink, job_of_owner_id, next_ticket};
+use crate::backend::{GivenBack, Sink, job_of_owner_id, job_owner_id, next_ticket};
 use crate::clock;
 use crate::core::error::RequestError;
 use crate::core::fleet::{Config, ErrandKind, Fleet, Held, Sent, Wish};
@@ -135,9 +135,16 @@ impl Member {
 
     /// Releases all locks of `owner_id`, or all locks.
     pub fn release_all(&self, owner_id: Option<&str>) -> Ticket {
-        self.run(ErrandKind::ReleaseAll {
-            owner_id: owner_id.map(Into::into),
-            cursor: 0,
+        self.turn(|fleet, now| {
+            let ticket = next_ticket();
+            fleet.release_all(
+                now,
+                ticket,
+                owner_id,
+                owner_id.and_then(job_of_owner_id),
+                job_owner_id,
+            );
+            ticket
         })
     }
 

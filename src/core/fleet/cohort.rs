@@ -47,6 +47,8 @@ pub(super) struct Passes {
     tenure_ends_at: Moment,
     /// Others have their turn after this grant.
     is_refused: bool,
+    /// It is not passed on any more: this member has had its lock released.
+    is_closed: bool,
     /// How many blocks are on their way.
     on_the_way: u32,
     /// How often it may be in all when the last of these has come.
@@ -64,13 +66,14 @@ impl Passes {
             tenure_ends_at: now.after(TENURE_MAX),
             // To ask would be in vain, and cost others: they are behind this grant.
             is_refused: grant.is_contended,
+            is_closed: false,
             on_the_way: 0,
             awaited: 0,
         }
     }
 
     fn may_pass(&self, now: Moment) -> bool {
-        self.made < self.allowed && now < self.until
+        self.made < self.allowed && now < self.until && !self.is_closed
     }
 
     /// The next job's token.
@@ -84,7 +87,11 @@ impl Passes {
     /// it comes before that is used up, if it takes as long as half a block of jobs; a second one, if it takes longer.
     fn needs_more(&self, now: Moment, behind: usize, block: u32) -> bool {
         let left = self.allowed.max(self.awaited) - self.made;
-        !self.is_refused && behind > left as usize && left <= block / 2 && now < self.tenure_ends_at
+        !self.is_refused
+            && !self.is_closed
+            && behind > left as usize
+            && left <= block / 2
+            && now < self.tenure_ends_at
     }
 
     /// Asks for a block: how often it was passed on until now.
@@ -95,14 +102,14 @@ impl Passes {
     }
 
     fn is_more_on_its_way(&self) -> bool {
-        self.on_the_way > 0 && !self.is_refused
+        self.on_the_way > 0 && !self.is_refused && !self.is_closed
     }
 
     /// A block has come that was asked for when it had been passed on `made` times. The passes since count: the server may
-    /// have said so before them.
+    /// have said so before them. A block that was sent twice may come after a later one.
     fn came(&mut self, now: Moment, first: u64, block: u32, made: u32) {
         self.on_the_way = self.on_the_way.saturating_sub(1);
-        self.allowed = made + block;
+        self.allowed = self.allowed.max(made + block);
         self.last_token = first.saturating_sub(1);
         self.until = now.after(PASS_MAX);
     }
@@ -112,10 +119,26 @@ impl Passes {
         self.is_refused = true;
     }
 
+    /// Its lock is being released: whoever comes next has a grant of its own.
+    fn close(&mut self) {
+        self.is_closed = true;
+    }
+
     /// The answer to what is on its way will never come. A block that nobody hears of is a gap in the tokens.
     pub(super) fn link_down(&mut self) {
         (self.on_the_way, self.awaited) = (0, 0);
     }
+}
+
+/// Under whose name the server knows the lock of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KnownAs {
+    /// Of the job that it was granted to, under this token.
+    Grant(Ticket, u64),
+    /// Of none: the job has ended, and its lease was passed on.
+    Nobody,
+    /// Its own, for all that is known here: it is another member's, or over.
+    Itself,
 }
 
 /// A block of tokens that was asked for.
@@ -137,6 +160,29 @@ impl Fleet {
     /// The grant under whose name `job` holds its keys: its own, or the one that was passed on to it.
     pub(super) fn grant_of(&self, job: Ticket) -> Ticket {
         self.passed.get(&job).copied().unwrap_or(job)
+    }
+
+    /// Under whose name the server knows the lock of `job`, the id of a job of this process.
+    pub fn known_as(&self, job: Ticket) -> KnownAs {
+        let grant = self.grant_of(job);
+        match self.leases.get(&grant) {
+            Some(lease) if lease.is_of(job) => KnownAs::Grant(grant, lease.token()),
+            Some(_) => KnownAs::Nobody,
+            None => KnownAs::Itself,
+        }
+    }
+
+    /// The lock of `grant`, or where it is None of all, is about to be released, by this member and not by its job's end: it is
+    /// passed on to nobody.
+    pub(super) fn stop_passing(&mut self, grant: Option<Ticket>) {
+        match grant {
+            Some(grant) => {
+                if let Some(lease) = self.leases.get_mut(&grant) {
+                    lease.passes.close();
+                }
+            }
+            None => self.leases.values_mut().for_each(|lease| lease.passes.close()),
+        }
     }
 
     /// `job` has ended; gives its lease to the next job here that can take it over as it is. Where the tokens for that are

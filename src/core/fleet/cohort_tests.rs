@@ -202,6 +202,67 @@ fn a_lease_waits_for_the_tokens_that_are_on_their_way() {
     assert_eq!(told(&mut fleet), []);
 }
 
+/// A job has its own lock released and ends: whoever comes next asks for a grant of its own, whatever tokens are left, or come.
+#[test]
+fn a_lease_is_not_passed_on_whose_lock_this_member_has_released() {
+    let keys = || KeySet::new(["k"]).unwrap();
+    let released: [fn(&mut Fleet, KeySet); 3] = [
+        |fleet, keys| fleet.release_job(at(82), Ticket::new(90), keys, Ticket::new(9), "of job 9"),
+        |fleet, _| {
+            let name = |grant: Ticket, token| format!("{}#{token}", grant.number());
+            fleet.release_all(
+                at(82),
+                Ticket::new(90),
+                Some("of job 9"),
+                Some(Ticket::new(9)),
+                name,
+            );
+        },
+        |fleet, _| fleet.release_all(at(82), Ticket::new(90), None, None, |_, _| unreachable!()),
+    ];
+    for release in released {
+        let mut fleet = crowd(100, 80);
+        pass(&mut fleet, 81, 1..=8, 51);
+        let asked = reserve(&mut fleet, 81);
+        release(&mut fleet, keys());
+        fleet.answered(at(83), asked, Answer::Reserved(Reserved::From(200)));
+        fleet.finish(at(84), Ticket::new(9));
+        assert_eq!(told(&mut fleet), []);
+        assert!(is_released(&mut fleet, 84), "it is given back");
+    }
+    // Of a job that has ended there is nothing to release.
+    let mut fleet = crowd(3, 80);
+    pass(&mut fleet, 81, 1..=1, 51);
+    fleet.release_job(at(82), Ticket::new(90), keys(), Ticket::new(1), "of job 1");
+    fleet.release_all(
+        at(82),
+        Ticket::new(91),
+        Some("of job 1"),
+        Some(Ticket::new(1)),
+        |_, _| unreachable!(),
+    );
+    let nothing = [(90, Outcome::Released(false)), (91, Outcome::Done)];
+    assert_eq!(told(&mut fleet), nothing);
+    assert!(!fleet.has_outbox());
+}
+
+/// A block is asked for again where the server had forgotten the script; the one after it may come before.
+#[test]
+fn blocks_may_come_in_another_order() {
+    let mut fleet = crowd(100, 80);
+    pass(&mut fleet, 81, 1..=8, 51);
+    let first = reserve(&mut fleet, 81);
+    pass(&mut fleet, 81, 9..=16, 59);
+    let second = reserve(&mut fleet, 81);
+    fleet.answered(at(82), second, Answer::Reserved(Reserved::From(300)));
+    pass(&mut fleet, 82, 17..=32, 300);
+    fleet.answered(at(83), first, Answer::Reserved(Reserved::From(400)));
+    fleet.link_down([], fleet.unreachable("in time"));
+    fleet.link_up(at(84), true, true);
+    fleet.finish(at(84), Ticket::new(33));
+    assert!(is_released(&mut fleet, 84));
+}
+
 /// A node that knows no queue waits for none.
 #[test]
 fn no_more_is_asked_for_after_250_ms_nor_where_others_waited() {

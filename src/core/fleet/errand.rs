@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::cohort::KnownAs;
 use super::{Answer, Command, Fleet, Held, Timer};
 use crate::core::key::KeySet;
 use crate::core::moment::Moment;
@@ -100,17 +101,39 @@ impl Fleet {
     /// Starts the release of `keys` by `owner_id`, which is the id of a job of this process. A lease that was passed on
     /// is the last job's alone, under whoever's name it stands on the server.
     pub fn release_job(&mut self, now: Moment, ticket: Ticket, keys: KeySet, job: Ticket, owner_id: &str) {
-        let grant = self.grant_of(job);
-        let held = match self.leases.get(&grant) {
-            Some(lease) if lease.is_of(job) => Held::ByJob {
-                job: grant,
-                token: lease.token(),
-            },
-            Some(_) => return self.tell(ticket, Outcome::Released(false)),
-            // Of another member, or over.
-            None => Held::ByOwner(Some(owner_id.into())),
+        let held = match self.known_as(job) {
+            KnownAs::Grant(job, token) => {
+                self.stop_passing(Some(job));
+                Held::ByJob { job, token }
+            }
+            KnownAs::Nobody => return self.tell(ticket, Outcome::Released(false)),
+            KnownAs::Itself => Held::ByOwner(Some(owner_id.into())),
         };
         self.run(now, ticket, ErrandKind::Release { keys, held });
+    }
+
+    /// Starts the release of all locks of `owner_id`, or of all locks. `job`: it is the id of this job of this process; then
+    /// `name` makes the id of a grant.
+    pub fn release_all(
+        &mut self,
+        now: Moment,
+        ticket: Ticket,
+        owner_id: Option<&str>,
+        job: Option<Ticket>,
+        name: impl FnOnce(Ticket, u64) -> String,
+    ) {
+        let owner_id = match job.map(|job| self.known_as(job)) {
+            Some(KnownAs::Nobody) => return self.tell(ticket, Outcome::Done),
+            Some(KnownAs::Grant(grant, token)) => {
+                self.stop_passing(Some(grant));
+                Some(name(grant, token).into())
+            }
+            Some(KnownAs::Itself) | None => owner_id.map(Into::into),
+        };
+        if owner_id.is_none() {
+            self.stop_passing(None);
+        }
+        self.run(now, ticket, ErrandKind::ReleaseAll { owner_id, cursor: 0 });
     }
 
     pub(super) fn start_errand(&mut self, now: Moment, ticket: Ticket, errand: Errand, answer_by: Moment) {
@@ -238,7 +261,8 @@ impl Fleet {
             }
             (ErrandKind::ReleaseAll { cursor: 0, .. }, Answer::Released(_)) => {
                 self.end_errand(ticket, Outcome::Done);
-                // Whose leases went with it shall not wait for their next renewal to hear of it.
+                // Whose leases went with it shall not wait for their next renewal to hear of it, nor pass on what is gone.
+                self.stop_passing(None);
                 self.renew_at_next_tick(now);
                 return self.kick_all(now);
             }
