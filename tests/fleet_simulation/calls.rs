@@ -53,11 +53,12 @@ impl World {
             } => self.ask(seat, &keys, What::Lock { owner, expire }, wait),
             Deed::Release { seat, of } => {
                 let claim = self.claim_of_age(of).cloned();
-                if let Some(claim) = claim
-                    && let Some(owner) = claim.owner()
-                    && !matches!(claim.stand, Stand::Asks)
-                {
-                    self.release(seat, claim.keys.clone(), owner);
+                match claim.as_ref().map(|claim| (claim, claim.owner())) {
+                    Some((claim, Some(owner))) if claim.stand != Stand::Asks => {
+                        self.release(seat, claim.keys.clone(), owner);
+                    }
+                    Some((claim, None)) if claim.stand == Stand::Runs => self.release_own(claim),
+                    _ => {}
                 }
             }
             Deed::ReleaseAll { seat, owner } => {
@@ -259,6 +260,21 @@ impl World {
         };
         let owner = owner.clone();
         self.run_errand(seat, ErrandOf::Release { keys, owner }, kind);
+    }
+
+    /// A job releases its own lock, by the id that it was told.
+    fn release_own(&mut self, job: &Claim) {
+        let member = job.id.member;
+        if self.can_call(member) {
+            let ticket = self.next_ticket();
+            self.note(|| format!("member {member}: run {ticket:?}, the release of {:?}", job.id));
+            let (now, keys) = (Moment::from_ms(self.now), job.keys.clone());
+            self.members[member]
+                .fleet
+                .release_job(now, ticket, keys, job.id.ticket, "its own id");
+            let errand = Errand::new(ErrandOf::ReleaseOwn { grant: job.under }, self.now);
+            self.ledger.errands.insert(Attempt { member, ticket }, errand);
+        }
     }
 
     fn run_errand(&mut self, seat: usize, errand: ErrandOf, kind: ErrandKind) {

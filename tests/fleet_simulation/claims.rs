@@ -217,8 +217,17 @@ pub struct Errand {
 
 #[derive(Clone, Debug)]
 pub enum ErrandOf {
-    Release { keys: KeySet, owner: Owner },
-    ReleaseAll { owner: Option<Owner> },
+    Release {
+        keys: KeySet,
+        owner: Owner,
+    },
+    ReleaseAll {
+        owner: Option<Owner>,
+    },
+    /// By a job that runs under this grant.
+    ReleaseOwn {
+        grant: Attempt,
+    },
 }
 
 /// How many answers the longest errand takes: a scan's pages and what is done with each.
@@ -239,7 +248,7 @@ impl Errand {
 
     pub fn answer_by(&self) -> u64 {
         match self.kind {
-            ErrandOf::Release { .. } => self.asked_at + COMMAND_TIMEOUT,
+            ErrandOf::Release { .. } | ErrandOf::ReleaseOwn { .. } => self.asked_at + COMMAND_TIMEOUT,
             // Each answer on the way is waited for anew, also after the link has come back.
             ErrandOf::ReleaseAll { .. } => self.asked_at + ANSWERS_MAX * COMMAND_TIMEOUT * 4,
         }
@@ -252,12 +261,17 @@ impl Errand {
             && match &self.kind {
                 ErrandOf::Release { keys, owner } => keys.iter().any(|one| &**one == key) && of(owner),
                 ErrandOf::ReleaseAll { owner } => owner.as_ref().is_none_or(of),
+                ErrandOf::ReleaseOwn { grant } => {
+                    matches!(&lock.holder, Holder::Job { attempt, .. } if attempt == grant)
+                }
             }
     }
 
     pub fn hear(&mut self, now: u64, outcome: &Outcome) -> Check {
         let fits = match self.kind {
-            ErrandOf::Release { .. } => matches!(outcome, Outcome::Released(_) | Outcome::Failed(_)),
+            ErrandOf::Release { .. } | ErrandOf::ReleaseOwn { .. } => {
+                matches!(outcome, Outcome::Released(_) | Outcome::Failed(_))
+            }
             ErrandOf::ReleaseAll { .. } => matches!(outcome, Outcome::Done | Outcome::Failed(_)),
         };
         if !fits || !self.is_pending() {

@@ -7,7 +7,7 @@ use medusa_locking_native::core::fleet::{Answer, Command, Reserved, Sent};
 use medusa_locking_native::core::outcome::{Completion, Outcome};
 use medusa_locking_native::core::ticket::Ticket;
 
-use super::claims::{Check, Claim, Errand, Stand};
+use super::claims::{Check, Claim, Errand, ErrandOf, Stand};
 use super::member::{COMMAND_TIMEOUT, LONGEST_PAUSE};
 use super::plan::Plan;
 use super::server::{Attempt, Note, Server};
@@ -119,6 +119,8 @@ impl Ledger {
                     }
                     continue;
                 }
+                // A job that ends has had what it wanted.
+                Note::Released { by, .. } if self.claim(by).is_some() => continue,
                 Note::Released { by, attempt } => {
                     // Whoever heard what became of its release may lock anew.
                     let told_at = self.errands.get(&by).and_then(|errand| errand.told_at);
@@ -185,6 +187,14 @@ impl Ledger {
         heir.under = grant.id;
         grant.passes += 1;
         let grant = grant.clone();
+        let releases =
+            |errand: &Errand| matches!(errand.kind, ErrandOf::ReleaseOwn { grant: of } if of == grant.id);
+        if self.errands.values().any(releases) {
+            return Err(format!(
+                "property 1: {:?} was passed a grant that was released",
+                heir.id
+            ));
+        }
         self.check_passing(now, &grant, heir)?;
         (heir.renewed_at, heir.is_void) = (grant.renewed_at, grant.is_void);
         if let Some(claim) = self.claim_mut(heir.id) {

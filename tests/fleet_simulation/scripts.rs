@@ -213,11 +213,7 @@ impl Server {
         let is_held = |key: &&Arc<str>| self.lock(key).is_some_and(may_release);
         let freed: Vec<Arc<str>> = keys.iter().filter(is_held).cloned().collect();
         for key in &freed {
-            // A job that ends has had what it wanted.
-            self.delete(key, |attempt| match held {
-                Held::ByJob { .. } => None,
-                Held::ByOwner(_) => Some(Note::Released { by, attempt }),
-            })?;
+            self.delete(key, |attempt| Some(Note::Released { by, attempt }))?;
         }
         if freed.iter().any(|key| self.queues.contains_key(key)) {
             self.open_queues(None, &freed, more).hand_over(&freed)?;
