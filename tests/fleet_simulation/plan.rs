@@ -263,7 +263,8 @@ fn step(climate: Climate) -> BoxedStrategy<Step> {
     }
     if climate == Climate::Crowded {
         let pause = prop_oneof![2 => 0..=5_u64, 3 => 5..=60_u64, 1 => 60..=800_u64];
-        let deed = prop_oneof![9 => crowd(), 1 => call(), 1 => fault()];
+        let release = (0..12_usize).prop_map(|of| Deed::Release { seat: 0, of });
+        let deed = prop_oneof![9 => crowd(), 3 => release, 1 => call(), 1 => fault()];
         return (pause, deed)
             .prop_map(|(pause, deed)| Step { pause, deed })
             .boxed();
