@@ -22,12 +22,9 @@ const inOneProcess = burstSizes.map(({ waiters, bursts, oursOnly = false }) => (
   oursOnly,
   roundsMax: 5,
   peerRoundsMax: 1,
-  async warmUp([process], { roundMs }) {
-    const enoughMs = performance.now() + roundMs;
-    while (performance.now() < enoughMs) await burst(process, Math.min(waiters, 50));
-  },
-  // Others have had their rounds, some of seconds: whoever slept for so long has its memory brought back first.
-  wakeUp: ([process]) => burst(process, waiters),
+  warmUp: ([process]) => warm(process, waiters),
+  // Others have had their rounds, some of seconds: each begins its own as warm as the first, and not after a long sleep.
+  wakeUp: ([process]) => warm(process, waiters),
   async round([process]) {
     const taken = [];
     for (let n = 0; n < bursts; n++) taken.push(await burst(process, waiters));
@@ -38,6 +35,16 @@ const inOneProcess = burstSizes.map(({ waiters, bursts, oursOnly = false }) => (
     };
   },
 }));
+
+/** For how long a process warms up before each round on a hot key. */
+const WARM_MS = 200;
+
+/** Small bursts for a while, at least one. */
+async function warm(process, waiters) {
+  const enoughMs = performance.now() + WARM_MS;
+  do await burst(process, Math.min(waiters, 50));
+  while (performance.now() < enoughMs);
+}
 
 async function burst(process, waiters) {
   const { waits, ...cost } = await process.run("hotKey", { key: "hot", waiters });
