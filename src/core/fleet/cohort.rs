@@ -97,7 +97,7 @@ impl Passes {
     /// Asks for a block: how often it was passed on until now.
     fn ask(&mut self, block: u32) -> u32 {
         self.on_the_way += 1;
-        self.awaited = self.made + block;
+        self.awaited = self.made.saturating_add(block);
         self.made
     }
 
@@ -106,12 +106,16 @@ impl Passes {
     }
 
     /// A block has come that was asked for when it had been passed on `made` times. The passes since count: the server may
-    /// have said so before them. A block that was sent twice may come after a later one.
+    /// have said so before them. One that was sent twice may come after a later one, and allow nothing more: then it is a gap
+    /// in the tokens, for the tokens of the later one are those that are left.
     fn came(&mut self, now: Moment, first: u64, block: u32, made: u32) {
         self.on_the_way = self.on_the_way.saturating_sub(1);
-        self.allowed = self.allowed.max(made + block);
-        self.last_token = first.saturating_sub(1);
-        self.until = now.after(PASS_MAX);
+        let allowed = made.saturating_add(block);
+        if allowed > self.allowed {
+            self.allowed = allowed;
+            self.last_token = first.saturating_sub(1);
+            self.until = now.after(PASS_MAX);
+        }
     }
 
     fn refused(&mut self) {
@@ -131,8 +135,7 @@ impl Passes {
 }
 
 /// Under whose name the server knows the lock of a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KnownAs {
+pub(super) enum KnownAs {
     /// Of the job that it was granted to, under this token.
     Grant(Ticket, u64),
     /// Of none: the job has ended, and its lease was passed on.
@@ -163,7 +166,7 @@ impl Fleet {
     }
 
     /// Under whose name the server knows the lock of `job`, the id of a job of this process.
-    pub fn known_as(&self, job: Ticket) -> KnownAs {
+    pub(super) fn known_as(&self, job: Ticket) -> KnownAs {
         let grant = self.grant_of(job);
         match self.leases.get(&grant) {
             Some(lease) if lease.is_of(job) => KnownAs::Grant(grant, lease.token()),

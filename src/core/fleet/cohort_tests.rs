@@ -246,6 +246,26 @@ fn a_lease_is_not_passed_on_whose_lock_this_member_has_released() {
     assert!(!fleet.has_outbox());
 }
 
+/// The later one stands: the tokens of the one that is late are too few for the passes that are left.
+#[test]
+fn a_smaller_block_that_comes_late_gives_no_tokens() {
+    let grant = Grant {
+        sent_at: at(1),
+        token: 50,
+        reserved: 0,
+        is_contended: false,
+    };
+    let mut passes = Passes::new(at(1), &grant);
+    let small = passes.ask(2);
+    let large = passes.ask(100);
+    passes.came(at(2), 1_000, 100, large);
+    assert_eq!(passes.pass(), 1_000);
+    passes.came(at(3), 2_000, 2, small);
+    let tokens: Vec<u64> = (0..99).map(|_| passes.pass()).collect();
+    assert_eq!(tokens, (1_001..1_100).collect::<Vec<_>>());
+    assert!(!passes.may_pass(at(3)));
+}
+
 /// A block is asked for again where the server had forgotten the script; the one after it may come before.
 #[test]
 fn blocks_may_come_in_another_order() {

@@ -42,7 +42,6 @@ use crate::core::ticket::Ticket;
 use ask::Ask;
 pub use ask::Wish;
 use cohort::Asked;
-pub use cohort::KnownAs;
 pub use command::{Answer, Command, Held, Place, Push, Renewal, Reserved, Sent, ServerError, Waiting};
 use errand::Errand;
 pub use errand::ErrandKind;
