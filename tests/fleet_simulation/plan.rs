@@ -255,27 +255,19 @@ pub fn plan(climate: Climate) -> impl Strategy<Value = Plan> {
 }
 
 fn step(climate: Climate) -> BoxedStrategy<Step> {
-    let pause = prop_oneof![5 => 0..=5_u64, 3 => round(), 2 => 5..=100_u64, 2 => 100..=1_500_u64];
-    if climate == Climate::Strict {
-        return (pause, strict_call())
-            .prop_map(|(pause, deed)| Step { pause, deed })
-            .boxed();
-    }
-    if climate == Climate::Crowded {
-        let pause = prop_oneof![2 => 0..=5_u64, 3 => 5..=60_u64, 1 => 60..=800_u64];
-        let release = (0..12_usize).prop_map(|of| Deed::Release { seat: 0, of });
-        let deed = prop_oneof![9 => crowd(), 3 => release, 1 => call(), 1 => fault()];
-        return (pause, deed)
-            .prop_map(|(pause, deed)| Step { pause, deed })
-            .boxed();
-    }
-    let weather = if climate == Climate::Calm {
-        lag(15).boxed()
-    } else {
-        fault().boxed()
+    let pause = match climate {
+        Climate::Crowded => prop_oneof![2 => 0..=5_u64, 3 => 5..=60_u64, 1 => 60..=800_u64].boxed(),
+        _ => prop_oneof![5 => 0..=5_u64, 3 => round(), 2 => 5..=100_u64, 2 => 100..=1_500_u64].boxed(),
     };
-    let weight = if climate == Climate::Calm { 1 } else { 4 };
-    let deed = prop_oneof![12 => call(), weight => weather];
+    let deed = match climate {
+        Climate::Strict => strict_call().boxed(),
+        Climate::Crowded => {
+            let release = (0..12_usize).prop_map(|of| Deed::Release { seat: 0, of });
+            prop_oneof![9 => crowd(), 3 => release, 1 => call(), 1 => fault()].boxed()
+        }
+        Climate::Calm => prop_oneof![12 => call(), 1 => lag(15)].boxed(),
+        Climate::Rough | Climate::Fenceless => prop_oneof![12 => call(), 4 => fault()].boxed(),
+    };
     (pause, deed)
         .prop_map(|(pause, deed)| Step { pause, deed })
         .boxed()
