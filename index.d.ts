@@ -110,8 +110,8 @@ export interface NativeCalls {
    */
   execute: (keys: Keys, timeoutMs: number, expireMs: number) => number
   /**
-   * Asks for `keys` as a lock of `ownerId`; absent: of nobody. `expireMs` 0: no expiry. `waitMs` 0: at once or not at all; -1: for
-   * ever. Answers as `execute`.
+   * Asks for `keys` as a lock of `ownerId`; absent: of nobody. `expireMs` 0: no expiry. `waitMs` 0: at once or not
+   * at all; -1: for ever. Answers as `execute`.
    */
   acquire: (keys: Keys, expireMs: number, waitMs: number, ownerId?: string) => number
   /**

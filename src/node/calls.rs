@@ -37,8 +37,8 @@ pub struct NativeCalls {
     /// the ticket and the fencing token; below 0: pending under the ticket of that amount; 0: refused; NaN: failed.
     #[napi(ts_type = "(keys: Keys, timeoutMs: number, expireMs: number) => number")]
     pub execute: (),
-    /// Asks for `keys` as a lock of `ownerId`; absent: of nobody. `expireMs` 0: no expiry. `waitMs` 0: at once or not at all; -1: for
-    /// ever. Answers as `execute`.
+    /// Asks for `keys` as a lock of `ownerId`; absent: of nobody. `expireMs` 0: no expiry. `waitMs` 0: at once or not
+    /// at all; -1: for ever. Answers as `execute`.
     #[napi(ts_type = "(keys: Keys, expireMs: number, waitMs: number, ownerId?: string) => number")]
     pub acquire: (),
     /// Ends the job of `ticket`. A number from 0: done; bit 0: its keys were held until now; bit 1: completions wait
