@@ -29,13 +29,15 @@ function answer(reply) {
 }
 
 /** Everything that stands on a server, without what the clock has to do with. */
-async function state({ admin }) {
+async function state({ admin, list }) {
   const plain = (text) => text.replaceAll(/(?<![\w.])\d{13,17}/g, "N");
   const seen = {};
   for (const key of await allKeys(admin)) {
     const type = await admin.type(key);
     const value =
       type === "string" ? await admin.get(key)
+      // Its order is that of the clock.
+      : key === list ? (await admin.zrange(key, 0, -1)).sort().join(" ")
       : type === "zset" ? (await admin.zrange(key, 0, -1)).join(" ")
       : Object.entries(await admin.hgetall(key)).filter(([field]) => field !== "polled").sort().join(" ");
     seen[key] = `${type} ${plain(value)} ${(await admin.pttl(key)) < 0 ? "stays" : "expires"}`;

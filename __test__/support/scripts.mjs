@@ -47,6 +47,9 @@ export async function scriptServer() {
   const queue = (key) => `locking-native:{0}:queue:${NAMESPACE}${key}`;
   const record = (key) => `locking-native:{0}:lock:${NAMESPACE}${key}`;
   const fence = `locking-native:fence:${NAMESPACE}`;
+  const list = "locking-native:queues";
+  /** As every lock lay in the slot of "0". */
+  const tags = (count) => "0   ".repeat(count);
   const run = (name, keys, ...args) => admin.eval(sources[name], keys.length, ...keys, ...args);
 
   /** The server's time in us. */
@@ -59,9 +62,10 @@ export async function scriptServer() {
   function request(attempt, keys, kind) {
     const waiter = `locking-native:{0}:waiter:${attempt}`;
     const number = attempt.match(/\d+$/)[0];
-    const lines = [...keys.map(lock), ...keys.map(queue), waiter];
     const records = kind.hasRecords ? keys.map(record) : [];
-    const acquire = async (place) => self.hear(await run(kind.acquire, [...lines, ...records, fence], ...kind.args(place)));
+    const lines = [...keys.map(lock), list, ...records];
+    const ownTags = tags(keys.length);
+    const acquire = async (place) => self.hear(await run(kind.acquire, [...lines, fence], ...kind.args(place), ownTags));
     const self = {
       attempt,
       keys,
@@ -111,10 +115,10 @@ export async function scriptServer() {
         }
       },
       release: ({ more = false } = {}) =>
-        run("RELEASE", [...keys.map(lock), ...keys.map(queue), ...records], keys.length, kind.ownerId(self.token), flag(kind.open), flag(more)),
+        run("RELEASE", lines, keys.length, kind.ownerId(self.token), flag(kind.open), flag(more), ownTags),
       /** Sets more tokens aside for the job that its lease passes to: the first of them, or 0, or minus the lost lock. */
-      reserve: (count) => run("RESERVE", [...keys.map(lock), ...keys.map(queue), fence], kind.ownerId(self.token), count - 1),
-      cancel: () => run(kind.cancel, [...lines, ...records], attempt, ...kind.cancelArgs),
+      reserve: (count) => run("RESERVE", [...keys.map(lock), list, fence], kind.ownerId(self.token), count - 1, ownTags),
+      cancel: () => run(kind.cancel, lines, attempt, ...kind.cancelArgs, ownTags),
       /** What it was told since it was last looked at, as "granted" or "look 30". */
       async told() {
         // Its answer comes behind every message that the server sent before.
@@ -172,9 +176,14 @@ export async function scriptServer() {
     };
   }
 
-  /** The keys of requests that are alike: all locks, all queues, all records. */
-  const keysOf = (several) =>
-    [lock, queue, ...(several[0].kind.hasRecords ? [record] : [])].flatMap((name) => several.flatMap(({ keys }) => keys.map(name)));
+  /** The keys of requests that are alike: all locks, the list, all records. */
+  const keysOf = (several) => {
+    const all = (name) => several.flatMap(({ keys }) => keys.map(name));
+    return [...all(lock), list, ...(several[0].kind.hasRecords ? all(record) : [])];
+  };
+  const tagsOf = (several) => tags(several.flatMap(({ keys }) => keys).length);
+  /** Owner ids: that of all if it is one. */
+  const brief = (owners) => (new Set(owners).size === 1 ? owners.slice(0, 1) : owners);
 
   /** The same as `ask` of each, or as `try`, in one call; what each is answered. */
   async function askTogether(several, { wait = true } = {}) {
@@ -183,15 +192,17 @@ export async function scriptServer() {
     const script = kind.hasRecords ? "ACQUIRE_LOCKS" : "ACQUIRE_JOBS";
     // An owner is each request's own, and none of several only extends.
     const args = kind.hasRecords ? [shared[0], ...shared.slice(2, 6), ...shared.slice(7)] : shared;
-    const own = several.flatMap((one) => (kind.hasRecords ? [one.attempt, one.kind.ownerId()] : [one.attempt]));
-    const replies = await run(script, [...keysOf(several), fence], keys.length, ...args, ...own);
+    const owners = kind.hasRecords ? brief(several.map((one) => one.kind.ownerId())) : [];
+    const own = [...several.map((one) => one.attempt), ...owners];
+    const replies = await run(script, [...keysOf(several), fence], keys.length, ...args, tagsOf(several), ...own);
     return several.map((one, i) => one.hear(replies[i]));
   }
 
   /** The same as `release` of each, in one call. */
   function releaseTogether(several) {
     const [{ kind, keys }] = several;
-    return run("RELEASES", keysOf(several), keys.length, flag(kind.open), ...several.map((one) => one.kind.ownerId(one.token)));
+    const owners = brief(several.map((one) => one.kind.ownerId(one.token)));
+    return run("RELEASES", keysOf(several), keys.length, flag(kind.open), tagsOf(several), ...owners);
   }
 
   /** Cancels every request. Then nothing may be left but the counter of fencing tokens. Empties the server. */
@@ -215,12 +226,14 @@ export async function scriptServer() {
     queue,
     record,
     fence,
+    list,
     member,
     leaveNothing,
     askTogether,
     releaseTogether,
     /** Releases those of `keys` that are `owner`'s; without an owner, all. */
-    sweep: (keys, owner) => run("SWEEP", [...keys.map(lock), ...keys.map(queue), ...keys.map(record)], flag(owner === undefined), owner ?? ""),
+    sweep: (keys, owner) =>
+      run("SWEEP", [...keys.map(lock), list, ...keys.map(record)], flag(owner === undefined), owner ?? "", tags(keys.length)),
     /** @param {[string[], string, number][]} leases keys, owner id and ms of each */
     renew: (leases) =>
       run("RENEW", leases.flatMap(([keys]) => keys.map(lock)), ...leases.flatMap(([keys, owner, ms]) => [owner, ms, keys.length])),

@@ -19,6 +19,7 @@ const POLL_MS = 1_000;
 /** How long a record lives whose lock does not expire. */
 const RECORD_MS = 86_400_000;
 const SLOTS = 16_384;
+const QUEUES = "locking-native:queues";
 
 const protocol = readFileSync(join(projectRoot, "docs", "PROTOCOL.md"), "utf8");
 
@@ -87,11 +88,11 @@ export class SecondClient {
   /** Waits for the locks and runs `job(token, lost)` while it holds them; `lost()`: whether they are not its own any more. */
   async execute(keys, job, { leaseMs = 15_000, timeoutMs = 30_000, claim = true } = {}) {
     const attempt = this.#attempt();
-    const [waiter, fence] = [this.#waiter(keys, attempt), `locking-native:fence:${this.#namespace}`];
-    const lines = [...keys.map(this.#lock), ...keys.map(this.#queue), waiter];
+    const fence = `locking-native:fence:${this.#namespace}`;
+    const lines = [...keys.map(this.#lock), QUEUES];
     const ask = (ticket) =>
-      this.#run("acquire_job", [...lines, fence], attempt, leaseMs, 0, ticket, 0, this.#inbox, flag(false));
-    const cancel = () => this.#run("cancel_job", lines, attempt);
+      this.#run("acquire_job", [...lines, fence], attempt, leaseMs, 0, ticket, 0, this.#inbox, flag(false), this.#tags(keys));
+    const cancel = () => this.#run("cancel_job", lines, attempt, this.#tags(keys));
     const { token, sentAt } = await this.#served(attempt, ask, cancel, { timeoutMs, claim, goodForMs: deadline(0, leaseMs) });
 
     const owner = `${attempt}#${token}`;
@@ -107,29 +108,29 @@ export class SecondClient {
     } finally {
       clearInterval(renewing);
       this.#renewing.delete(renewing);
-      await this.#run("release", [...keys.map(this.#lock), ...keys.map(this.#queue)], keys.length, owner, flag(false), flag(false));
+      await this.#run("release", lines, keys.length, owner, flag(false), flag(false), this.#tags(keys));
     }
   }
 
   /** Waits for the locks and leaves them to `owner`; resolves with the token. */
   async acquire(keys, owner, { expireMs = 0, timeoutMs = 30_000 } = {}) {
     const attempt = this.#attempt();
-    const lines = [...keys.map(this.#lock), ...keys.map(this.#queue), this.#waiter(keys, attempt), ...keys.map(this.#record)];
+    const lines = [...keys.map(this.#lock), QUEUES, ...keys.map(this.#record)];
     const ask = (ticket) =>
       this.#run(
         "acquire_lock",
         [...lines, `locking-native:fence:${this.#namespace}`],
-        ...[attempt, expireMs, owner, ticket, 0, this.#inbox, flag(false), flag(false), flag(false), RECORD_MS],
+        ...[attempt, expireMs, owner, ticket, 0, this.#inbox, flag(false), flag(false), flag(false), RECORD_MS, this.#tags(keys)],
       );
-    const cancel = () => this.#run("cancel_lock", lines, attempt, owner, RECORD_MS);
+    const cancel = () => this.#run("cancel_lock", lines, attempt, owner, RECORD_MS, this.#tags(keys));
     const { token } = await this.#served(attempt, ask, cancel, { timeoutMs, claim: true, goodForMs: expireMs || Infinity });
     return token;
   }
 
   /** Whether all of them were `owner`'s. */
   async release(keys, owner) {
-    const names = [this.#lock, this.#queue, this.#record].flatMap((name) => keys.map(name));
-    return (await this.#run("release", names, keys.length, owner, flag(false), flag(false))) === 1;
+    const names = [...keys.map(this.#lock), QUEUES, ...keys.map(this.#record)];
+    return (await this.#run("release", names, keys.length, owner, flag(false), flag(false), this.#tags(keys))) === 1;
   }
 
   /** Releases all locks of the namespace; with an owner, those that are its own. */
@@ -138,8 +139,8 @@ export class SecondClient {
     do {
       const [next, found] = await this.#commands.scan(cursor, "MATCH", `${this.#namespace}*`, "COUNT", 1_000);
       const keys = found.map((name) => name.slice(this.#namespace.length));
-      const names = [this.#lock, this.#queue, this.#record].flatMap((name) => keys.map(name));
-      await this.#run("sweep", names, flag(owner === undefined), owner ?? "");
+      const names = [...keys.map(this.#lock), QUEUES, ...keys.map(this.#record)];
+      await this.#run("sweep", names, flag(owner === undefined), owner ?? "", this.#tags(keys));
       cursor = next;
     } while (cursor !== "0");
   }
@@ -154,10 +155,9 @@ export class SecondClient {
   }
 
   #lock = (key) => `${this.#namespace}${key}`;
-  #beside = (key) => `locking-native:{${tags.get(slotOf(this.#lock(key)))}}`;
-  #queue = (key) => `${this.#beside(key)}:queue:${this.#lock(key)}`;
-  #record = (key) => `${this.#beside(key)}:lock:${this.#lock(key)}`;
-  #waiter = ([first], attempt) => `${this.#beside(first)}:waiter:${attempt}`;
+  #tag = (key) => tags.get(slotOf(this.#lock(key)));
+  #tags = (keys) => keys.map((key) => this.#tag(key).padEnd(4)).join("");
+  #record = (key) => `locking-native:{${this.#tag(key)}}:lock:${this.#lock(key)}`;
 
   #attempt() {
     this.#attempts += 1;

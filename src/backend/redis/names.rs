@@ -16,15 +16,17 @@ use crate::core::ticket::Ticket;
 /// What every key begins with that is not a lock.
 pub const OWN_PREFIX: &str = "locking-native:";
 
-/// The same, and what a tag begins with.
+/// The list of all queues that there are.
+pub const QUEUES: &str = "locking-native:queues";
+
+/// [`OWN_PREFIX`], and what a tag begins with.
 const BEFORE_TAG: &str = "locking-native:{";
 
 /// The names of one namespace.
 #[derive(Clone, Debug)]
 pub struct Names {
     namespace: Head,
-    /// What stands between tag and key in the name of a queue, and of a record.
-    before_queue: String,
+    /// What stands between tag and key in the name of a record.
     before_record: String,
     fence: String,
     /// Locks of this namespace could be called like our own records, so each name must be checked.
@@ -44,7 +46,6 @@ impl Names {
         }
         Ok(Names {
             namespace: Head::new(namespace),
-            before_queue: format!("}}:queue:{namespace}"),
             before_record: format!("}}:lock:{namespace}"),
             fence: format!("{OWN_PREFIX}fence:{namespace}"),
             may_clash: OWN_PREFIX.starts_with(namespace),
@@ -75,28 +76,16 @@ impl Names {
         [self.namespace.text(), key]
     }
 
-    /// What lies beside the lock of `key`.
-    pub fn beside<'n>(&'n self, key: &'n str) -> Beside<'n> {
-        Beside {
-            names: self,
-            key,
-            tag: tag(self.namespace.slot(key)),
-        }
+    /// The cluster slot of the lock of `key`. Of its tag a script makes the names of its queue and its waiters
+    /// (`lua/names.lua`).
+    pub fn slot(&self, key: &str) -> u16 {
+        self.namespace.slot(key)
     }
 
-    /// The record of the lock of `key`: which attempt took it, under which token.
-    pub fn record(&self, key: &str) -> String {
-        self.beside(key).record().concat()
-    }
-
-    /// The queue for the lock of `key`.
-    pub fn queue(&self, key: &str) -> String {
-        self.beside(key).queue().concat()
-    }
-
-    /// The record of the waiter called `attempt`, the first of whose keys is `first_key`.
-    pub fn waiter(&self, first_key: &str, attempt: &str) -> String {
-        self.beside(first_key).waiter([attempt, ""]).concat()
+    /// The record of the lock of `key`: which attempt took it, under which token. In pieces, to be joined where it is written.
+    pub fn record_pieces<'n>(&'n self, key: &'n str) -> [&'n str; 4] {
+        let tag = tag(self.slot(key));
+        [BEFORE_TAG, tag, &self.before_record, key]
     }
 
     /// The counter of fencing tokens.
@@ -123,35 +112,6 @@ impl Names {
             pattern.push(c);
         }
         pattern + "*"
-    }
-}
-
-/// What lies in the slot of one lock, which is looked up once. Each name comes in pieces, to be joined where it is
-/// written.
-#[derive(Clone, Copy, Debug)]
-pub struct Beside<'n> {
-    names: &'n Names,
-    key: &'n str,
-    tag: &'static str,
-}
-
-impl<'n> Beside<'n> {
-    /// See [`Names::record`].
-    pub fn record(self) -> [&'n str; 4] {
-        [BEFORE_TAG, self.tag, &self.names.before_record, self.key]
-    }
-
-    /// See [`Names::queue`].
-    pub fn queue(self) -> [&'n str; 4] {
-        [BEFORE_TAG, self.tag, &self.names.before_queue, self.key]
-    }
-
-    /// See [`Names::waiter`].
-    pub fn waiter<'a>(self, [process, number]: [&'a str; 2]) -> [&'a str; 5]
-    where
-        'n: 'a,
-    {
-        [BEFORE_TAG, self.tag, "}:waiter:", process, number]
     }
 }
 
@@ -202,33 +162,26 @@ mod tests {
     fn our_own_records_do_not_begin_with_the_namespace() {
         let names = Names::new("medusa_lock:").unwrap();
         assert!(!names.fence().starts_with("medusa_lock:"));
-        assert!(!names.record("cart_1").starts_with("medusa_lock:"));
+        assert!(!names.record_pieces("cart_1").concat().starts_with("medusa_lock:"));
+        assert!(QUEUES.starts_with(OWN_PREFIX));
     }
 
     #[test]
     fn what_belongs_to_a_lock_lies_in_its_slot() {
-        let attempt = "execute:host:1:00ff:7";
         for (namespace, key) in [("medusa_lock:", "cart_1"), ("", "{a}b"), ("shop{1", "2}:x")] {
             let names = Names::new(namespace).unwrap();
             let lock = names.lock(key);
+            assert_eq!(names.slot(key), slot(&lock), "{lock}");
             let tag = tag(slot(&lock));
-            for (name, expected) in [
-                (names.record(key), format!("locking-native:{{{tag}}}:lock:{lock}")),
-                (names.queue(key), format!("locking-native:{{{tag}}}:queue:{lock}")),
-                (
-                    names.waiter(key, attempt),
-                    format!("locking-native:{{{tag}}}:waiter:{attempt}"),
-                ),
-            ] {
-                assert_eq!(name, expected);
-                assert_eq!(slot(&name), slot(&lock), "{name}");
-            }
+            let record = names.record_pieces(key).concat();
+            assert_eq!(record, format!("locking-native:{{{tag}}}:lock:{lock}"));
+            assert_eq!(slot(&record), slot(&lock), "{record}");
         }
         // Written down, so that no later version calls them otherwise.
         let names = Names::new("medusa_lock:").unwrap();
         assert_eq!(
-            names.queue("cart_1"),
-            "locking-native:{57x}:queue:medusa_lock:cart_1"
+            names.record_pieces("cart_1").concat(),
+            "locking-native:{57x}:lock:medusa_lock:cart_1"
         );
     }
 

@@ -97,6 +97,16 @@ impl<'out> CommandWriter<'out> {
         self
     }
 
+    /// Writes the next part: the `length` bytes that `write` appends.
+    pub fn arg_with(&mut self, length: usize, write: impl FnOnce(&mut Vec<u8>)) -> &mut Self {
+        self.begin_part(length);
+        let end = self.out.len() + length;
+        write(self.out);
+        debug_assert_eq!(self.out.len(), end, "as long as the command declared");
+        self.out.extend_from_slice(b"\r\n");
+        self
+    }
+
     fn begin_part(&mut self, length: usize) {
         debug_assert!(self.missing > 0, "more parts written than the command declared");
         self.missing = self.missing.saturating_sub(1);

@@ -1,15 +1,17 @@
 //! The scripts: how each command becomes one call.
 //!
-//! One Lua file per script, its arguments and replies in its header. All keys that a command names are in KEYS; handing
-//! over also touches those that waiters named when they came. No Lua is made from data.
+//! One Lua file per script, its arguments and replies in its header. All that a command is about is in KEYS: its locks, their
+//! records, the counter, and the list of queues. Only where that is there do the scripts make the names of queues and waiters;
+//! handing over also touches those that waiters named when they came. No Lua is made from data.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use sha1_smol::Sha1;
 
-use super::names::{Names, attempt, name_of};
+use super::names::{Names, QUEUES, attempt, name_of};
 use super::resp::CommandWriter;
+use super::slot::{TAG_CHARS_MAX, padded_tag};
 use crate::core::fleet::{Command, Held, Place, Renewal, Sent};
 use crate::core::key::KeySet;
 use crate::core::owner::{OWNERLESS, Owner};
@@ -46,25 +48,48 @@ macro_rules! script {
     };
 }
 
-script!(ACQUIRE_JOB, 0, "mint.lua", "queue.lua", "acquire_job.lua");
-script!(ACQUIRE_JOBS, 1, "mint.lua", "queue.lua"; "acquire_job.lua"; "many.lua", "acquire_jobs.lua");
+script!(
+    ACQUIRE_JOB,
+    0,
+    "names.lua",
+    "mint.lua",
+    "queue.lua",
+    "acquire_job.lua"
+);
+script!(ACQUIRE_JOBS, 1, "names.lua", "mint.lua", "queue.lua"; "acquire_job.lua"; "many.lua", "acquire_jobs.lua");
 script!(
     ACQUIRE_LOCK,
     2,
+    "names.lua",
     "mint.lua",
     "record.lua",
     "queue.lua",
     "acquire_lock.lua"
 );
-script!(ACQUIRE_LOCKS, 3, "mint.lua", "record.lua", "queue.lua"; "acquire_lock.lua"; "many.lua", "acquire_locks.lua");
-script!(CANCEL_JOB, 4, "queue.lua", "cancel_job.lua");
-script!(CANCEL_LOCK, 5, "record.lua", "queue.lua", "cancel_lock.lua");
-script!(RELEASE, 6, "queue.lua", "release.lua");
-script!(RELEASES, 7, "queue.lua"; "release.lua"; "many.lua", "releases.lua");
+script!(ACQUIRE_LOCKS, 3, "names.lua", "mint.lua", "record.lua", "queue.lua"; "acquire_lock.lua"; "many.lua", "acquire_locks.lua");
+script!(
+    CANCEL_JOB,
+    4,
+    "names.lua",
+    "queue.lua",
+    "leave.lua",
+    "cancel_job.lua"
+);
+script!(
+    CANCEL_LOCK,
+    5,
+    "names.lua",
+    "record.lua",
+    "queue.lua",
+    "leave.lua",
+    "cancel_lock.lua"
+);
+script!(RELEASE, 6, "names.lua", "queue.lua", "release.lua");
+script!(RELEASES, 7, "names.lua", "queue.lua"; "release.lua"; "many.lua", "releases.lua");
 script!(RENEW, 8, "renew.lua");
-script!(SWEEP, 9, "queue.lua", "sweep.lua");
+script!(SWEEP, 9, "names.lua", "queue.lua", "sweep.lua");
 script!(INSPECT, 10, "inspect.lua");
-script!(RESERVE, 11, "mint.lua", "queue.lua", "reserve.lua");
+script!(RESERVE, 11, "names.lua", "mint.lua", "queue.lua", "reserve.lua");
 
 /// Which scripts a connection has sent with their source: the server knows these, unless it was told to forget.
 #[derive(Clone, Copy, Debug, Default)]
@@ -111,19 +136,18 @@ impl Scripts {
                 keys,
                 owner: Owner::Job(_),
             } => {
-                let mut call = writer.call(&CANCEL_JOB, 2 * keys.len() + 1, 1);
+                let mut call = writer.call(&CANCEL_JOB, keys.len() + 1, 2);
                 self.locks(&mut call, keys);
-                self.queues(&mut call, keys);
-                self.waiter(&mut call, keys, *ticket);
-                call.attempt(*ticket);
+                call.text(QUEUES).attempt(*ticket);
+                self.tags(&mut call, keys.len(), keys);
             }
             Command::Cancel { ticket, keys, owner } => {
-                let mut call = writer.call(&CANCEL_LOCK, 3 * keys.len() + 1, 3);
+                let mut call = writer.call(&CANCEL_LOCK, 2 * keys.len() + 1, 4);
                 self.locks(&mut call, keys);
-                self.queues(&mut call, keys);
-                self.waiter(&mut call, keys, *ticket);
+                call.text(QUEUES);
                 self.records(&mut call, keys);
                 call.attempt(*ticket).text(name_of(owner)).number(RECORD_MS);
+                self.tags(&mut call, keys.len(), keys);
             }
             Command::Renew { leases } => self.encode_renew(&mut writer, leases),
             Command::Reserve {
@@ -133,12 +157,13 @@ impl Scripts {
                 count,
                 ..
             } => {
-                let mut call = writer.call(&RESERVE, 2 * keys.len() + 1, 2);
+                let mut call = writer.call(&RESERVE, keys.len() + 2, 3);
                 self.locks(&mut call, keys);
-                self.queues(&mut call, keys);
-                call.text(self.names.fence())
+                call.text(QUEUES)
+                    .text(self.names.fence())
                     .job(*job, *token)
                     .number(u64::from(count.saturating_sub(1)));
+                self.tags(&mut call, keys.len(), keys);
             }
             Command::Scan { cursor, .. } => {
                 let mut call = CommandWriter::begin(writer.out, 6);
@@ -149,12 +174,13 @@ impl Scripts {
                 call.arg(b"COUNT").arg_u64(SCAN_COUNT);
             }
             Command::Sweep { keys, owner_id, .. } => {
-                let mut call = writer.call(&SWEEP, 3 * keys.len(), 2);
+                let mut call = writer.call(&SWEEP, 2 * keys.len() + 1, 3);
                 self.locks(&mut call, keys);
-                self.queues(&mut call, keys);
+                call.text(QUEUES);
                 self.records(&mut call, keys);
                 call.flag(owner_id.is_none())
                     .text(owner_id.as_deref().unwrap_or_default());
+                self.tags(&mut call, keys.len(), keys);
             }
             Command::Inspect { keys, .. } => {
                 let mut call = writer.call(&INSPECT, 2 * keys.len(), 0);
@@ -182,13 +208,21 @@ impl Scripts {
         let (count, locks) = (commands.len(), commands.len() * keys.len());
         let is_job = matches!(owner, Owner::Job(_));
         let is_alone = count == 1;
+        let shared_owner = shared(commands, acquiring_owner);
         let mut call = match (is_job, is_alone) {
-            (true, true) => writer.call(&ACQUIRE_JOB, 2 * locks + 2, 7),
-            (true, false) => writer.call(&ACQUIRE_JOBS, 2 * locks + 1, 7 + count),
-            (false, true) => writer.call(&ACQUIRE_LOCK, 3 * locks + 2, 10),
-            (false, false) => writer.call(&ACQUIRE_LOCKS, 3 * locks + 1, 8 + 2 * count),
+            (true, true) => writer.call(&ACQUIRE_JOB, locks + 2, 8),
+            (true, false) => writer.call(&ACQUIRE_JOBS, locks + 2, 8 + count),
+            (false, true) => writer.call(&ACQUIRE_LOCK, 2 * locks + 2, 11),
+            (false, false) => {
+                let owners = if shared_owner.is_some() { 1 } else { count };
+                writer.call(&ACQUIRE_LOCKS, 2 * locks + 2, 9 + count + owners)
+            }
         };
-        self.lines(&mut call, commands, !is_job);
+        each_key_set(commands).for_each(|keys| self.locks(&mut call, keys));
+        call.text(QUEUES);
+        if !is_job {
+            each_key_set(commands).for_each(|keys| self.records(&mut call, keys));
+        }
         call.text(self.names.fence());
         // What is a request's own comes where its script has it; of several, behind what they share.
         if is_alone {
@@ -209,10 +243,20 @@ impl Scripts {
         if !is_job {
             call.flag(self.open).number(RECORD_MS);
         }
-        match (is_alone, is_job) {
-            (true, _) => {}
-            (false, true) => call.attempts(commands),
-            (false, false) => call.attempts_and_owners(commands),
+        self.tags(&mut call, locks, each_key_set(commands).flatten());
+        match (is_alone, is_job, shared_owner) {
+            (true, ..) => {}
+            (false, true, _) => call.attempts(commands),
+            (false, false, Some(owner)) => {
+                call.attempts(commands);
+                call.text(owner);
+            }
+            (false, false, None) => {
+                call.attempts(commands);
+                commands.iter().filter_map(acquiring_owner).for_each(|owner| {
+                    call.text(owner);
+                });
+            }
         }
     }
 
@@ -225,23 +269,40 @@ impl Scripts {
         let (count, locks) = (commands.len(), commands.len() * keys.len());
         let is_alone = count == 1;
         let has_records = matches!(held, Held::ByOwner(_));
-        let key_count = if has_records { 3 } else { 2 } * locks;
-        let mut call = if is_alone {
-            writer.call(&RELEASE, key_count, 4)
+        let key_count = if has_records { 2 } else { 1 } * locks + 1;
+        let shared_owner = if is_alone {
+            None
         } else {
-            writer.call(&RELEASES, key_count, 2 + count)
+            shared(commands, releasing_owner)
+        };
+        let mut call = match (is_alone, shared_owner) {
+            (true, _) => writer.call(&RELEASE, key_count, 5),
+            (false, Some(_)) => writer.call(&RELEASES, key_count, 4),
+            (false, None) => writer.call(&RELEASES, key_count, 3 + count),
         };
         each_key_set(commands).for_each(|keys| self.locks(&mut call, keys));
-        each_key_set(commands).for_each(|keys| self.queues(&mut call, keys));
+        call.text(QUEUES);
         if has_records {
             each_key_set(commands).for_each(|keys| self.records(&mut call, keys));
         }
         let open = self.open && has_records;
         call.number(keys.len() as u64);
         if is_alone {
-            call.held(commands).flag(open).flag(*more);
-        } else {
-            call.flag(open).held(commands);
+            call.held(commands);
+        }
+        call.flag(open);
+        if is_alone {
+            call.flag(*more);
+        }
+        self.tags(&mut call, locks, each_key_set(commands).flatten());
+        match (is_alone, shared_owner) {
+            (true, _) => {}
+            (false, Some(owner)) => {
+                call.text(owner);
+            }
+            (false, None) => {
+                call.held(commands);
+            }
         }
     }
 
@@ -258,47 +319,37 @@ impl Scripts {
         }
     }
 
-    /// All locks, then all queues, the waiter of a request that is alone, and all records if wanted.
-    fn lines(&self, call: &mut Call<'_>, commands: &[Sent], with_records: bool) {
-        each_key_set(commands).for_each(|keys| self.locks(call, keys));
-        each_key_set(commands).for_each(|keys| self.queues(call, keys));
-        if let [
-            Sent {
-                command: Command::Acquire { ticket, keys, .. },
-                ..
-            },
-        ] = commands
-        {
-            self.waiter(call, keys, *ticket);
-        }
-        if with_records {
-            each_key_set(commands).for_each(|keys| self.records(call, keys));
-        }
-    }
-
     fn locks<'k>(&self, call: &mut Call<'_>, keys: impl IntoIterator<Item = &'k Arc<str>>) {
         for key in keys {
             call.joined(&self.names.lock_pieces(key));
         }
     }
 
-    fn queues<'k>(&self, call: &mut Call<'_>, keys: impl IntoIterator<Item = &'k Arc<str>>) {
-        for key in keys {
-            call.joined(&self.names.beside(key).queue());
-        }
-    }
-
-    /// The waiter of `ticket`.
-    fn waiter(&self, call: &mut Call<'_>, keys: &KeySet, ticket: Ticket) {
-        let first = keys.iter().next().map_or("", |key| key);
-        let mut digits = itoa::Buffer::new();
-        let attempt = attempt(ticket, &mut digits);
-        call.joined(&self.names.beside(first).waiter(attempt));
+    /// The tags of so many locks, as `lua/names.lua` takes them.
+    fn tags<'k>(&self, call: &mut Call<'_>, count: usize, keys: impl IntoIterator<Item = &'k Arc<str>>) {
+        // Tags lie far apart in memory. Looked up right after each other they are waited for at the same time.
+        let mut slots = [0; 32];
+        let mut keys = keys.into_iter();
+        call.0.arg_with(count * TAG_CHARS_MAX, |out| {
+            loop {
+                let known = slots
+                    .iter_mut()
+                    .zip(&mut keys)
+                    .map(|(slot, key)| *slot = self.names.slot(key))
+                    .count();
+                if known == 0 {
+                    break;
+                }
+                slots[..known]
+                    .iter()
+                    .for_each(|slot| out.extend_from_slice(padded_tag(*slot)));
+            }
+        });
     }
 
     fn records<'k>(&self, call: &mut Call<'_>, keys: impl IntoIterator<Item = &'k Arc<str>>) {
         for key in keys {
-            call.joined(&self.names.beside(key).record());
+            call.joined(&self.names.record_pieces(key));
         }
     }
 }
@@ -316,6 +367,34 @@ fn each_key_set(commands: &[Sent]) -> impl Iterator<Item = &KeySet> {
         Command::Acquire { keys, .. } | Command::Release { keys, .. } => Some(keys),
         _ => None,
     })
+}
+
+/// What `owner_of` says of all of these commands alike, if it does.
+fn shared<'c>(commands: &'c [Sent], owner_of: impl Fn(&'c Sent) -> Option<&'c str>) -> Option<&'c str> {
+    let (first, rest) = commands.split_first()?;
+    let owner = owner_of(first)?;
+    rest.iter()
+        .all(|sent| owner_of(sent) == Some(owner))
+        .then_some(owner)
+}
+
+/// The owner id that an acquire leaves in Redis; None: that of a job holds what is the attempt's own.
+fn acquiring_owner(sent: &Sent) -> Option<&str> {
+    match &sent.command {
+        Command::Acquire { owner, .. } if !matches!(owner, Owner::Job(_)) => Some(name_of(owner)),
+        _ => None,
+    }
+}
+
+/// The owner id by which a release knows what an acquire took; None: it is a job's.
+fn releasing_owner(sent: &Sent) -> Option<&str> {
+    match &sent.command {
+        Command::Release {
+            held: Held::ByOwner(owner_id),
+            ..
+        } => Some(owner_id.as_deref().unwrap_or(OWNERLESS)),
+        _ => None,
+    }
 }
 
 /// Where calls are written.
@@ -389,15 +468,6 @@ impl Call<'_> {
         for sent in commands {
             if let Command::Acquire { ticket, .. } = &sent.command {
                 self.attempt(*ticket);
-            }
-        }
-    }
-
-    /// The same, each with its owner behind it.
-    fn attempts_and_owners(&mut self, commands: &[Sent]) {
-        for sent in commands {
-            if let Command::Acquire { ticket, owner, .. } = &sent.command {
-                self.attempt(*ticket).text(name_of(owner));
             }
         }
     }

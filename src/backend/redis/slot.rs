@@ -72,52 +72,44 @@ fn braced(name: &str) -> Option<&str> {
 ///
 /// All nodes must find the same, or they would not find each other's queues.
 pub fn tag(slot: u16) -> &'static str {
-    static TAGS: OnceLock<Tags> = OnceLock::new();
-    TAGS.get_or_init(Tags::new).of(slot)
+    str::from_utf8(padded_tag(slot).trim_ascii_end()).unwrap_or_default()
+}
+
+/// The same, filled up with blanks to [`TAG_CHARS_MAX`].
+pub fn padded_tag(slot: u16) -> &'static [u8; TAG_CHARS_MAX] {
+    static TAGS: OnceLock<Vec<[u8; TAG_CHARS_MAX]>> = OnceLock::new();
+    &TAGS.get_or_init(all_tags)[usize::from(slot % SLOTS)]
 }
 
 const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 
 /// The most characters of a tag.
-const TAG_CHARS_MAX: usize = 4;
+pub const TAG_CHARS_MAX: usize = 4;
 
-/// The tags of all slots.
-struct Tags {
-    /// By slot, each filled up with blanks: a tag is looked up for each name, and so lies in one place of the memory.
-    text: String,
-}
-
-impl Tags {
-    fn new() -> Self {
-        let mut tags = vec![[b' '; TAG_CHARS_MAX]; usize::from(SLOTS)];
-        let mut missing = SLOTS;
-        let mut head = String::new();
-        for tens in 0.. {
-            // All digits but the last.
-            head.clear();
-            push_base36(&mut head, tens);
-            let crc = crc16(head.as_bytes());
-            for &digit in DIGITS {
-                let tag = &mut tags[usize::from(crc16_on(crc, &[digit]) % SLOTS)];
-                if tag[0] != b' ' {
-                    continue;
-                }
-                tag[..head.len()].copy_from_slice(head.as_bytes());
-                tag[head.len()] = digit;
-                missing -= 1;
-                if missing == 0 {
-                    let text = String::from_utf8_lossy(tags.as_flattened()).into_owned();
-                    return Tags { text };
-                }
+/// The tags of all slots, by slot.
+fn all_tags() -> Vec<[u8; TAG_CHARS_MAX]> {
+    let mut tags = vec![[b' '; TAG_CHARS_MAX]; usize::from(SLOTS)];
+    let mut missing = SLOTS;
+    let mut head = String::new();
+    for tens in 0.. {
+        // All digits but the last.
+        head.clear();
+        push_base36(&mut head, tens);
+        let crc = crc16(head.as_bytes());
+        for &digit in DIGITS {
+            let tag = &mut tags[usize::from(crc16_on(crc, &[digit]) % SLOTS)];
+            if tag[0] != b' ' {
+                continue;
+            }
+            tag[..head.len()].copy_from_slice(head.as_bytes());
+            tag[head.len()] = digit;
+            missing -= 1;
+            if missing == 0 {
+                return tags;
             }
         }
-        Tags { text: String::new() }
     }
-
-    fn of(&self, slot: u16) -> &str {
-        let start = usize::from(slot % SLOTS) * TAG_CHARS_MAX;
-        self.text[start..start + TAG_CHARS_MAX].trim_ascii_end()
-    }
+    tags
 }
 
 /// Appends `number` in base 36, and nothing for 0.

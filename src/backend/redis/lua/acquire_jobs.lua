@@ -1,12 +1,19 @@
 -- Does for several jobs of one process what acquire_job does for one, one after the other.
--- KEYS  1..nk  the locks, k for each job, nk + 1..2nk  their queues, 2nk + 1  the fence counter
--- ARGV  1  k, 2..7  as those of acquire_job, for all of them, 8..n + 7  the attempts' ids
+-- KEYS  1..nk  the locks, k for each job, nk + 1  the list of queues, nk + 2  the fence counter
+-- ARGV  1  k, 2..8  as those of acquire_job, for all of them, 9..n + 8  the attempts' ids
 -- Reply  for each job the one of acquire_job, or an error
-local k, before = tonumber(ARGV[1]), 7
+local k, before = tonumber(ARGV[1]), 8
 local n = #ARGV - before
-local locks, fence = n * k, KEYS[#KEYS]
+local locks = n * k
+local list, fence, tags = KEYS[locks + 1], KEYS[locks + 2], ARGV[8]
 
-if redis.call('EXISTS', unpack(KEYS, 1, #KEYS - 1)) == 0 and are_different(locks) then
+-- Whoever waits stands in its queues, so it takes no look at the waiters to know that none of them does.
+local function are_free()
+  return redis.call('EXISTS', unpack(KEYS, 1, locks + 1)) == 0
+    or (redis.call('EXISTS', unpack(KEYS, 1, locks)) == 0 and nobody_waits(list, KEYS, locks, tags))
+end
+
+if are_free() and are_different(locks) then
   local each = ARGV[3] + 1
   local token, now = mint(fence, string.format('%.0f', n * each - 1))
   token = tonumber(token)
@@ -28,12 +35,11 @@ end
 return one_by_one(n, function(i)
   local keys = {}
   add(keys, KEYS, (i - 1) * k + 1, k)
-  add(keys, KEYS, locks + (i - 1) * k + 1, k)
-  keys[#keys + 1] = waiter_of(keys[k + 1], ARGV[before + i])
-  keys[#keys + 1] = fence
+  add(keys, KEYS, locks + 1, 2)
   return keys
 end, function(i)
   local args = { ARGV[before + i] }
-  add(args, ARGV, 2, before - 1)
+  add(args, ARGV, 2, 6)
+  args[8] = tags_of(tags, i, k)
   return args
 end)

@@ -1,16 +1,16 @@
 -- Takes all locks for an owner, or none; or waits for them. Also the poll, and the claim of what was handed over. What
 -- the owner holds already gets the new expiry.
--- KEYS  1..n  the locks, n + 1..2n  their queues, 2n + 1  the waiter, 2n + 2..3n + 1  the records, 3n + 2  the fence
---       counter
+-- KEYS  1..n  the locks, n + 1  the list of queues, n + 2..2n + 1  the records, 2n + 2  the fence counter
 -- ARGV  1  the attempt's id, 2  expiry in ms (0: none), 3  owner id ('*': none), 4  empty: do not wait; else the ticket
 --       that the attempt has, 0: none yet, 5  us by which a new ticket is older than now, 6  inbox, 7  '1': others of its
 --       process wait for the same locks right behind it, 8  '1': only if the owner holds all of them already, 9  '1': a lock
---       without an owner is open to all, 10  ms that a record lives where its lock does not expire
+--       without an owner is open to all, 10  ms that a record lives where its lock does not expire, 11  the locks' tags
 -- Reply  as of acquire_job
 -- The same attempt may ask again: what an earlier try of it took is its own.
-local locks = (#KEYS - 2) / 3
+local locks = (#KEYS - 2) / 2
+local list, fence = KEYS[locks + 1], KEYS[#KEYS]
 local attempt, expire, owner, must_hold, open = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[8] == '1', ARGV[9] == '1'
-local records = 2 * locks + 1
+local records = locks + 1
 -- The clock goes on while a script runs: a lock and its record end at one time all the same, by which they are known to
 -- belong together.
 local function put(i, record, now)
@@ -24,12 +24,27 @@ local function put(i, record, now)
   end
 end
 
-if not must_hold and redis.call('EXISTS', unpack(KEYS, 1, records)) == 0 then
-  local token, now = mint(KEYS[#KEYS], '0')
+local function take()
+  local token, now = mint(fence, '0')
   for i = 1, locks do
     put(i, attempt .. ' ' .. token, now)
   end
   return tonumber(token)
+end
+
+-- Whoever has waited, and only asks again, has queues to leave, whatever is in the list.
+local is_new = ARGV[4] == '' or ARGV[4] == '0'
+if is_new and not must_hold and redis.call('EXISTS', unpack(KEYS, 1, locks + 1)) == 0 then
+  return take()
+end
+
+local queues = queues_of(KEYS, locks, ARGV[11])
+local me = waiter_of(queues[1], attempt)
+if not must_hold
+  and redis.call('EXISTS', unpack(KEYS, 1, locks)) == 0
+  and redis.call('EXISTS', me, unpack(queues)) == 0
+then
+  return take()
 end
 
 local function is_ours(holder, i)
@@ -55,8 +70,7 @@ for i = 1, locks do
   end
 end
 
-local queues = { unpack(KEYS, locks + 1, 2 * locks) }
-local q = open_queues(KEYS[records], queues, ARGV[7] == '1')
+local q = open_queues(list, me, queues, ARGV[7] == '1')
 if ours < locks then
   -- Whoever waits, or is told no, holds nothing of this attempt.
   for i = 1, locks do
@@ -72,7 +86,7 @@ if ours < locks then
     end
   elseif held or not q.are_empty(queues) or q.pause_of(queues) > 0 then
     local ticket = q.enter(queues, ARGV[4], function()
-      return string.format('%.0f', mint(KEYS[#KEYS], '0') - ARGV[5])
+      return string.format('%.0f', mint(fence, '0') - ARGV[5])
     end, owner, ARGV[9], ARGV[6])
     q.hand_over(queues)
     if not q.granted then
@@ -106,7 +120,7 @@ local function record_of_again(i, holder, token)
   return write_record(#first > NAMED_MAX and '-' or first, token_before, attempt, ms, holder)
 end
 
-local token, now = mint(KEYS[#KEYS], '0')
+local token, now = mint(fence, '0')
 for i = 1, locks do
   local holder = redis.call('GET', KEYS[i])
   put(i, holder and record_of_again(i, holder, token) or attempt .. ' ' .. token, now)

@@ -1,22 +1,33 @@
 -- Does for several requests of one process what acquire_lock does for one, one after the other.
--- KEYS  1..nk  the locks, k for each request, nk + 1..2nk  their queues, 2nk + 1..3nk  their records, 3nk + 1  the fence
+-- KEYS  1..nk  the locks, k for each request, nk + 1  the list of queues, nk + 2..2nk + 1  the records, 2nk + 2  the fence
 --       counter
--- ARGV  1  k, 2  as of acquire_lock, 3..8  as 4..7, 9, 10 of it, for all of them, then for each  the attempt's id, owner id
+-- ARGV  1  k, 2  as of acquire_lock, 3..9  as 4..7, 9..11 of it, for all of them, 10..n + 9  the attempts' ids, then the
+--       n owner ids, or one that all have
 -- Reply  for each request the one of acquire_lock, or an error
-local k, before = tonumber(ARGV[1]), 8
-local n = (#ARGV - before) / 2
-local locks, fence = n * k, KEYS[#KEYS]
-local records = 2 * locks
-local expire = tonumber(ARGV[2])
+local k, before = tonumber(ARGV[1]), 9
+local locks = #ARGV[9] / 4
+local n = locks / k
+local list, records, fence = KEYS[locks + 1], locks + 1, KEYS[#KEYS]
+local expire, tags = tonumber(ARGV[2]), ARGV[9]
 
-if redis.call('EXISTS', unpack(KEYS, 1, records)) == 0 and are_different(locks) then
+local function owner_of(i)
+  return ARGV[before + n + i] or ARGV[before + n + 1]
+end
+
+-- Whoever waits stands in its queues, so it takes no look at the waiters to know that none of them does.
+local function are_free()
+  return redis.call('EXISTS', unpack(KEYS, 1, locks + 1)) == 0
+    or (redis.call('EXISTS', unpack(KEYS, 1, locks)) == 0 and nobody_waits(list, KEYS, locks, tags))
+end
+
+if are_free() and are_different(locks) then
   local token, now = mint(fence, string.format('%.0f', n - 1))
   token = tonumber(token)
   local next_text = texts(token, 1)
-  local keys, args, set, replies = KEYS, ARGV, {}, {}
+  local keys, set, replies = KEYS, {}, {}
   for i = 1, n do
-    local attempt, owner = args[before + 2 * i - 1], args[before + 2 * i]
-    local record = attempt .. ' ' .. next_text()
+    local owner = owner_of(i)
+    local record = ARGV[before + i] .. ' ' .. next_text()
     for lock = (i - 1) * k + 1, i * k do
       local at = 4 * lock
       set[at - 3], set[at - 2], set[at - 1], set[at] = keys[lock], owner, keys[records + lock], record
@@ -38,15 +49,15 @@ end
 return one_by_one(n, function(i)
   local keys = {}
   add(keys, KEYS, (i - 1) * k + 1, k)
-  add(keys, KEYS, locks + (i - 1) * k + 1, k)
-  keys[#keys + 1] = waiter_of(keys[k + 1], ARGV[before + 2 * i - 1])
+  keys[k + 1] = list
   add(keys, KEYS, records + (i - 1) * k + 1, k)
   keys[#keys + 1] = fence
   return keys
 end, function(i)
-  local args = { ARGV[before + 2 * i - 1], ARGV[2], ARGV[before + 2 * i] }
+  local args = { ARGV[before + i], ARGV[2], owner_of(i) }
   add(args, ARGV, 3, 4)
   args[8] = '0'
   add(args, ARGV, 7, 2)
+  args[11] = tags_of(tags, i, k)
   return args
 end)

@@ -21,6 +21,11 @@ local function add(copy, list, first, count)
   end
 end
 
+-- Those of request `i`, which has `k` locks, of the tags of all of them.
+local function tags_of(tags, i, k)
+  return string.sub(tags, 4 * k * (i - 1) + 1, 4 * k * i)
+end
+
 -- The replies to requests 1..n, served one after the other. What fails for one of them is the reply to that one.
 local function one_by_one(n, keys_of, args_of)
   local replies = {}
@@ -33,13 +38,6 @@ local function one_by_one(n, keys_of, args_of)
     replies[i] = reply
   end
   return replies
-end
-
--- Of the request with this attempt's id the first of whose queues this is. Whoever waits stands in its queues, so it takes
--- no look at the waiter to know that none of them does.
-local function waiter_of(queue, attempt)
-  local first = string.find(queue, ':queue:', 1, true)
-  return string.sub(queue, 1, first) .. 'waiter:' .. attempt
 end
 
 -- The texts of `first`, `first + step`, ..., which are whole numbers. All but the last two digits of each are those of the one
@@ -58,13 +56,5 @@ local function texts(first, step)
       prefix = string.format('%.0f', head)
     end
     return text
-  end
-end
-
--- Has the keys from `first` to `last`, which have just been set, end then. One call that sets all and one for each that does
--- this are less than a SET for each: that has twice the arguments, and an answer that is a table.
-local function end_all(keys, first, last, ends_at)
-  for i = first, last do
-    redis.call('PEXPIREAT', keys[i], ends_at)
   end
 end

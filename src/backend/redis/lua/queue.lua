@@ -5,11 +5,14 @@
 -- 'old <us>', until when such a node counts as being about. A waiter is a hash: owner ('' for a job), inbox ('': none),
 -- ticket, open, polled (us), granted (us until when it may claim what was handed over to it; '': nothing was), and its
 -- queues under 1, 2, ...
+--
+-- The list of queues is a sorted set of the names of all that there are, each by the ms at which it expires at the latest.
+-- Where it is not there, nobody waits for anything.
 
 -- The queues as seen by `me`, the name of the waiter that this call is for ('': none). `more`: others of the same
--- process are right behind it, for the same `queues`.
-local function open_queues(me, queues, more)
-  local CLAIM_MS, STALE_US, KEEP_MS, FOLLOW_MS, WATCH_MS = 2000, 2000000, 60000, 2000, 1200
+-- process are right behind it, for the same `queues`. `list`: the name of the list of queues.
+local function open_queues(list, me, queues, more)
+  local CLAIM_MS, STALE_US, KEEP_MS, FOLLOW_MS, LISTED_MS, WATCH_MS = 2000, 2000000, 60000, 2000, 5000, 1200
   local REIGN_US, GAP_MS, OLD_GAP_MS, OLD_US = 1000000, 30, 250, 60000000
   local ROUNDS_MAX = 100000
 
@@ -61,10 +64,37 @@ local function open_queues(me, queues, more)
     return nil, marks
   end
 
+  -- Has the list name these queues for as long as they will live, which is `ms` from now on.
+  local function enlist(names, ms)
+    -- The clock may go on while a script runs: what is listed must not end first.
+    local live_ms = ms + LISTED_MS
+    local entries, ends_at = {}, string.format('%.0f', now_us() / 1000 + live_ms)
+    for i, queue in ipairs(names) do
+      entries[2 * i - 1], entries[2 * i] = ends_at, queue
+    end
+    redis.call('ZADD', list, 'GT', unpack(entries))
+    if redis.call('PTTL', list) < live_ms then
+      redis.call('PEXPIRE', list, live_ms)
+    end
+  end
+
   local function set_mark(queue, score, mark, us)
+    enlist({ queue }, KEEP_MS)
     redis.call('ZREMRANGEBYSCORE', queue, score, score)
     redis.call('ZADD', queue, score, mark .. ' ' .. string.format('%.0f', us))
     redis.call('PEXPIRE', queue, KEEP_MS)
+  end
+
+  local function prolong(queue, ms)
+    if redis.call('PEXPIRE', queue, ms) == 1 then
+      enlist({ queue }, ms)
+    end
+  end
+
+  -- What is left of a queue, if anything is, is of no use to anybody.
+  local function drop(queue)
+    redis.call('DEL', queue)
+    redis.call('ZREM', list, queue)
   end
 
   -- Marks do not outlive the waiters, but where others are about to come.
@@ -72,9 +102,9 @@ local function open_queues(me, queues, more)
     if head(queue) then
       return
     elseif followed[queue] then
-      redis.call('PEXPIRE', queue, FOLLOW_MS)
+      prolong(queue, FOLLOW_MS)
     else
-      redis.call('DEL', queue)
+      drop(queue)
     end
   end
 
@@ -323,8 +353,11 @@ local function open_queues(me, queues, more)
   function q.enter(queues, place, new_ticket, owner, open, inbox)
     local known = redis.call('HGET', me, 'ticket')
     local ticket = known or (place ~= '0' and place) or new_ticket()
+    enlist(queues, KEEP_MS)
     local fields = { 'inbox', inbox, 'granted', '', 'polled', string.format('%.0f', now_us()) }
     if not known then
+      -- Those that have expired by themselves.
+      redis.call('ZREMRANGEBYSCORE', list, '-inf', string.format('%.0f', now_us() / 1000))
       for name, value in pairs({ ticket = ticket, owner = owner, open = open }) do
         fields[#fields + 1] = name
         fields[#fields + 1] = value
@@ -390,7 +423,7 @@ local function open_queues(me, queues, more)
       end
     end
     for _, queue in ipairs(queues) do
-      local name, marks = head(queue)
+      local name = head(queue)
       if name then
         if owner ~= '' and redis.call('HGET', name, 'owner') == owner then
           say(redis.call('HGET', name, 'inbox'), 'look', name, 0)
@@ -398,9 +431,9 @@ local function open_queues(me, queues, more)
           warn(queue, ms)
         end
       elseif followed[queue] then
-        redis.call('PEXPIRE', queue, KEEP_MS)
-      elseif next(marks) then
-        redis.call('DEL', queue)
+        prolong(queue, KEEP_MS)
+      else
+        drop(queue)
       end
     end
   end

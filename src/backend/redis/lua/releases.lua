@@ -1,15 +1,20 @@
 -- Does for several owners what release does for one, one after the other. None has others of its process behind it.
--- KEYS  1..nk  the locks, k for each owner, nk + 1..2nk  their queues, then the nk records, or none for jobs
--- ARGV  1  k, 2  as 3 of release, for all of them, 3..n + 2  owner ids
+-- KEYS  1..nk  the locks, k for each owner, nk + 1  the list of queues, then the nk records, or none for jobs
+-- ARGV  1  k, 2  as 3 of release, for all of them, 3  the locks' tags, 4..n + 3  owner ids, or one that all have
 -- Reply  for each owner the one of release, or an error
-local k, before = tonumber(ARGV[1]), 2
-local n = #ARGV - before
-local locks = n * k
+local k, tags, before = tonumber(ARGV[1]), ARGV[3], 3
+local locks = #tags / 4
+local n = locks / k
+local list, records = KEYS[locks + 1], #KEYS - locks - 1
+
+local function owner_of(i)
+  return ARGV[before + i] or ARGV[before + 1]
+end
 
 local function are_owners()
-  local holders, args = redis.call('MGET', unpack(KEYS, 1, locks)), ARGV
+  local holders = redis.call('MGET', unpack(KEYS, 1, locks))
   for i = 1, n do
-    local owner = args[before + i]
+    local owner = owner_of(i)
     for lock = (i - 1) * k + 1, i * k do
       if holders[lock] ~= owner then
         return false
@@ -19,9 +24,9 @@ local function are_owners()
   return true
 end
 
-if are_different(locks) and redis.call('EXISTS', unpack(KEYS, locks + 1, 2 * locks)) == 0 and are_owners() then
+if are_different(locks) and nobody_waits(list, KEYS, locks, tags) and are_owners() then
   local freed = { unpack(KEYS, 1, locks) }
-  add(freed, KEYS, 2 * locks + 1, #KEYS - 2 * locks)
+  add(freed, KEYS, locks + 2, records)
   redis.call('DEL', unpack(freed))
   local replies = {}
   for i = 1, n do
@@ -32,10 +37,12 @@ end
 
 return one_by_one(n, function(i)
   local keys = {}
-  for part = 0, #KEYS / locks - 1 do
-    add(keys, KEYS, part * locks + (i - 1) * k + 1, k)
+  add(keys, KEYS, (i - 1) * k + 1, k)
+  keys[k + 1] = list
+  if records > 0 then
+    add(keys, KEYS, locks + 1 + (i - 1) * k + 1, k)
   end
   return keys
 end, function(i)
-  return { k, ARGV[before + i], ARGV[2], '0' }
+  return { k, owner_of(i), ARGV[2], '0', tags_of(tags, i, k) }
 end)

@@ -1,19 +1,22 @@
 -- Releases those of a page of locks that belong to an owner, or all of them. Whoever waits for them gets them.
--- KEYS  1..n  the locks, n + 1..2n  their queues, 2n + 1..3n  their records
--- ARGV  1  '1': all of them, 2  owner id
+-- KEYS  1..n  the locks, n + 1  the list of queues, n + 2..2n + 1  their records
+-- ARGV  1  '1': all of them, 2  owner id, 3  the locks' tags
 -- Reply  1
-local locks = #KEYS / 3
+local locks = (#KEYS - 1) / 2
+local list = KEYS[locks + 1]
+local is_list_there = redis.call('EXISTS', list) == 1
 local queues = {}
 for i = 1, locks do
   local holder = redis.pcall('GET', KEYS[i])
   if type(holder) == 'string' and (ARGV[1] == '1' or holder == ARGV[2]) then
-    redis.call('DEL', KEYS[i], KEYS[2 * locks + i])
-    if redis.call('EXISTS', KEYS[locks + i]) == 1 then
-      queues[#queues + 1] = KEYS[locks + i]
+    redis.call('DEL', KEYS[i], KEYS[locks + 1 + i])
+    local queue = is_list_there and queue_of(KEYS[i], ARGV[3], i)
+    if queue and redis.call('EXISTS', queue) == 1 then
+      queues[#queues + 1] = queue
     end
   end
 end
 if #queues > 0 then
-  open_queues('', queues, false).hand_over(queues)
+  open_queues(list, '', queues, false).hand_over(queues)
 end
 return 1
