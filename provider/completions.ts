@@ -15,6 +15,7 @@ import { setInterval } from "node:timers";
 
 import { loadAddon, type InspectedLock, type Mailbox } from "./addon.js";
 import type { NativeFailure } from "./errors.js";
+import { Recipients } from "./recipients.js";
 
 /** What became of a request; the numbers are the addon's (`src/node/mailbox.rs`). */
 export const Outcome = {
@@ -123,9 +124,7 @@ const LONGEST_MS = 2 ** 31 - 1;
 /** See the head of this file. */
 export class Completions {
   readonly mailbox: Mailbox;
-  /** By {@link #place}. */
-  readonly #recipients = new Map<number, Recipient>();
-  #firstTicket: number | undefined;
+  readonly #recipients = new Recipients();
   readonly #records = new Float64Array(BATCH * FIELDS);
   readonly #fetch: (records: Float64Array) => number;
   /** How many recipients await. */
@@ -147,18 +146,18 @@ export class Completions {
    */
   wait<T>(ticket: number, read: Reader<T>): Promise<T> {
     return new Promise((resolve, reject) => {
-      this.#recipients.set(this.#place(ticket), new Waiter(read, resolve, reject));
+      this.#recipients.set(ticket, new Waiter(read, resolve, reject));
       this.awaits();
     });
   }
 
   /** From now on `recipient` is told what becomes of `ticket`, until {@link unwatch} or until it says that that is all. */
   watch(ticket: number, recipient: Recipient): void {
-    this.#recipients.set(this.#place(ticket), recipient);
+    this.#recipients.set(ticket, recipient);
   }
 
   unwatch(ticket: number): void {
-    this.#recipients.delete(this.#place(ticket));
+    this.#recipients.delete(ticket);
   }
 
   /** A recipient begins to await. To be called in the same turn as the call into the addon that it awaits the end of. */
@@ -171,12 +170,12 @@ export class Completions {
 
   /** Whether the completion of `ticket` is awaited. */
   isAwaited(ticket: number): boolean {
-    return this.#recipientOf(ticket)?.isAwaiting === true;
+    return this.#recipients.get(ticket)?.isAwaiting === true;
   }
 
   /** Ends the wait for `ticket`, for this reason. */
   withdraw(ticket: number, reason: unknown): void {
-    const recipient = this.#recipientOf(ticket);
+    const recipient = this.#recipients.get(ticket);
     if (recipient?.isAwaiting === true) {
       this.#endWait(ticket, recipient.withdrawn(reason));
     }
@@ -184,7 +183,7 @@ export class Completions {
 
   /** Tells every recipient of `client` that its lock is lost. */
   loseAll(client: object, how: NativeFailure): void {
-    for (const recipient of this.#recipients.values()) {
+    for (const [, recipient] of this.#recipients.all()) {
       if (recipient.client === client) {
         recipient.lose(how);
       }
@@ -211,19 +210,6 @@ export class Completions {
     }
   }
 
-  /**
-   * A ticket's key in the map: how far it is from the first one. V8 keeps small integers as they are, and makes an object of
-   * each number as large as a ticket, which it has to hash, to compare and to collect.
-   */
-  #place(ticket: number): number {
-    this.#firstTicket ??= ticket;
-    return ticket - this.#firstTicket;
-  }
-
-  #recipientOf(ticket: number): Recipient | undefined {
-    return this.#recipients.get(this.#place(ticket));
-  }
-
   /** A batch that is not full is the last one: for whatever comes after it the addon calls back. */
   #drainAll(): void {
     let count: number;
@@ -244,7 +230,7 @@ export class Completions {
       const detail = hasDetail(outcome) ? this.mailbox.takeDetail(ticket) : null;
       const found = outcome === Outcome.Inspected ? this.mailbox.takeInspection(ticket) : null;
       if (outcome === Outcome.Lost) {
-        this.#recipientOf(ticket)?.lose(detail ?? unexplained("A lock was lost"));
+        this.#recipients.get(ticket)?.lose(detail ?? unexplained("A lock was lost"));
       } else {
         this.#complete(ticket, outcome, value, detail, found);
       }
@@ -261,7 +247,7 @@ export class Completions {
     detail: NativeFailure | null,
     found: readonly InspectedLock[] | null,
   ): void {
-    const recipient = this.#recipientOf(ticket);
+    const recipient = this.#recipients.get(ticket);
     if (recipient?.isAwaiting === true) {
       this.#endWait(ticket, recipient.completed(outcome, value, detail, found));
     }
@@ -269,7 +255,7 @@ export class Completions {
 
   #endWait(ticket: number, isAll: boolean): void {
     if (isAll) {
-      this.#recipients.delete(this.#place(ticket));
+      this.#recipients.delete(ticket);
     }
     this.#awaiting -= 1;
     if (this.#awaiting === 0) {
@@ -279,15 +265,15 @@ export class Completions {
 
   /** The safe reading of a completion that cannot be read: the wait has failed, the lock is lost. */
   #fail(ticket: number, how: NativeFailure): void {
-    this.#recipientOf(ticket)?.lose(how);
+    this.#recipients.get(ticket)?.lose(how);
     this.#complete(ticket, Outcome.Failed, 0, how, null);
   }
 
   /** The mailbox itself failed: nothing that is waited for will ever come, and losses would go unheard. */
   #failAll(thrown: unknown): void {
     const how = unexplained("The mailbox of the locking addon failed", thrown);
-    for (const place of [...this.#recipients.keys()]) {
-      this.#fail(place + (this.#firstTicket ?? 0), how);
+    for (const [ticket] of this.#recipients.all()) {
+      this.#fail(ticket, how);
     }
   }
 
