@@ -28,15 +28,12 @@ end
 
 -- Whoever has waited, and only asks again, has queues to leave, whatever is in the list.
 local is_new = ARGV[4] == '' or ARGV[4] == '0'
-if is_new and redis.call('EXISTS', unpack(KEYS, 1, locks + 1)) == 0 then
+if is_new and are_free(KEYS, locks, ARGV[8]) then
   return take()
 end
 
 local queues = queues_of(KEYS, locks, ARGV[8])
 local me = waiter_of(queues[1], ARGV[1])
-if redis.call('EXISTS', unpack(KEYS, 1, locks)) == 0 and redis.call('EXISTS', me, unpack(queues)) == 0 then
-  return take()
-end
 
 local mine, held = {}, false
 for i = 1, locks do

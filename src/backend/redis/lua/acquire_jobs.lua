@@ -5,15 +5,9 @@
 local k, before = tonumber(ARGV[1]), 8
 local n = #ARGV - before
 local locks = n * k
-local list, fence, tags = KEYS[locks + 1], KEYS[locks + 2], ARGV[8]
+local fence, tags = KEYS[locks + 2], ARGV[8]
 
--- Whoever waits stands in its queues, so it takes no look at the waiters to know that none of them does.
-local function are_free()
-  return redis.call('EXISTS', unpack(KEYS, 1, locks + 1)) == 0
-    or (redis.call('EXISTS', unpack(KEYS, 1, locks)) == 0 and nobody_waits(list, KEYS, locks, tags))
-end
-
-if are_free() and are_different(locks) then
+if are_free(KEYS, locks, tags) and are_different(locks) then
   local each = ARGV[3] + 1
   local token, now = mint(fence, string.format('%.0f', n * each - 1))
   token = tonumber(token)

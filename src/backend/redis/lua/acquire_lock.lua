@@ -24,7 +24,9 @@ local function put(i, record, now)
   end
 end
 
-local function take()
+-- Whoever has waited, and only asks again, has queues to leave, whatever is in the list.
+local is_new = ARGV[4] == '' or ARGV[4] == '0'
+if is_new and not must_hold and are_free(KEYS, locks, ARGV[11]) then
   local token, now = mint(fence, '0')
   for i = 1, locks do
     put(i, attempt .. ' ' .. token, now)
@@ -32,20 +34,8 @@ local function take()
   return tonumber(token)
 end
 
--- Whoever has waited, and only asks again, has queues to leave, whatever is in the list.
-local is_new = ARGV[4] == '' or ARGV[4] == '0'
-if is_new and not must_hold and redis.call('EXISTS', unpack(KEYS, 1, locks + 1)) == 0 then
-  return take()
-end
-
 local queues = queues_of(KEYS, locks, ARGV[11])
 local me = waiter_of(queues[1], attempt)
-if not must_hold
-  and redis.call('EXISTS', unpack(KEYS, 1, locks)) == 0
-  and redis.call('EXISTS', me, unpack(queues)) == 0
-then
-  return take()
-end
 
 local function is_ours(holder, i)
   if holder ~= '*' then

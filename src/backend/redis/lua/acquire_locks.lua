@@ -14,13 +14,7 @@ local function owner_of(i)
   return ARGV[before + n + i] or ARGV[before + n + 1]
 end
 
--- Whoever waits stands in its queues, so it takes no look at the waiters to know that none of them does.
-local function are_free()
-  return redis.call('EXISTS', unpack(KEYS, 1, locks + 1)) == 0
-    or (redis.call('EXISTS', unpack(KEYS, 1, locks)) == 0 and nobody_waits(list, KEYS, locks, tags))
-end
-
-if are_free() and are_different(locks) then
+if are_free(KEYS, locks, tags) and are_different(locks) then
   local token, now = mint(fence, string.format('%.0f', n - 1))
   token = tonumber(token)
   local next_text = texts(token, 1)

@@ -23,7 +23,17 @@ local function waiter_of(queue, attempt)
   return string.sub(queue, 1, first) .. 'waiter:' .. attempt
 end
 
--- Whether none of these queues is there. Each is in `list`, and that is there only while one of them is.
+-- Whether none of their queues is there. Each that is there is in `list`, and that is there only while one of them is.
 local function nobody_waits(list, locks, count, tags)
   return redis.call('EXISTS', list) == 0 or redis.call('EXISTS', unpack(queues_of(locks, count, tags))) == 0
+end
+
+-- Whether nobody holds the first `count` of `keys`, behind which the list comes, or waits for them. Whoever waits stands in its
+-- queues, so it takes no look at waiters.
+local function are_free(keys, count, tags)
+  local there = redis.call('EXISTS', unpack(keys, 1, count + 1))
+  if there ~= 1 or redis.call('EXISTS', keys[count + 1]) == 0 then
+    return there == 0
+  end
+  return redis.call('EXISTS', unpack(queues_of(keys, count, tags))) == 0
 end

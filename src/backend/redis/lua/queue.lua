@@ -73,16 +73,23 @@ local function open_queues(list, me, queues, more)
       entries[2 * i - 1], entries[2 * i] = ends_at, queue
     end
     redis.call('ZADD', list, 'GT', unpack(entries))
-    if redis.call('PTTL', list) < live_ms then
+    if ms == KEEP_MS or redis.call('PTTL', list) < live_ms then
       redis.call('PEXPIRE', list, live_ms)
     end
   end
 
+  -- A queue that is there lives for as long as those who wait in it have it live.
   local function set_mark(queue, score, mark, us)
-    enlist({ queue }, KEEP_MS)
-    redis.call('ZREMRANGEBYSCORE', queue, score, score)
+    local is_new = redis.call('EXISTS', queue) == 0
+    if is_new then
+      enlist({ queue }, KEEP_MS)
+    else
+      redis.call('ZREMRANGEBYSCORE', queue, score, score)
+    end
     redis.call('ZADD', queue, score, mark .. ' ' .. string.format('%.0f', us))
-    redis.call('PEXPIRE', queue, KEEP_MS)
+    if is_new then
+      redis.call('PEXPIRE', queue, KEEP_MS)
+    end
   end
 
   local function prolong(queue, ms)
