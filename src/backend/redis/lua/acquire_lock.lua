@@ -28,8 +28,17 @@ end
 local is_new = ARGV[4] == '' or ARGV[4] == '0'
 if is_new and not must_hold and are_free(KEYS, locks, ARGV[11]) then
   local token, now = mint(fence, '0')
-  for i = 1, locks do
-    put(i, attempt .. ' ' .. token, now)
+  local record = attempt .. ' ' .. token
+  if locks == 1 then
+    put(1, record, now)
+  else
+    local keys, set = KEYS, {}
+    for i = 1, locks do
+      local at = 4 * i
+      set[at - 3], set[at - 2], set[at - 1], set[at] = keys[i], owner, keys[records + i], record
+    end
+    redis.call('MSET', unpack(set))
+    end_new(keys, locks, records, expire, ARGV[10], now)
   end
   return tonumber(token)
 end

@@ -30,13 +30,7 @@ if are_free(KEYS, locks, tags) and are_different(locks) then
     token = token + 1
   end
   redis.call('MSET', unpack(set))
-  local live_ms = expire > 0 and expire or ARGV[8]
-  -- As in acquire_lock: a lock and its record end at one time.
-  local ends_at = string.format('%.0f', now + live_ms)
-  if expire > 0 then
-    end_all(keys, 1, locks, ends_at)
-  end
-  end_all(keys, records + 1, records + locks, ends_at)
+  end_new(keys, locks, records, expire, ARGV[8], now)
   return replies
 end
 

@@ -27,6 +27,16 @@ local function end_all(keys, first, last, ends_at)
   end
 end
 
+-- Has the first `count` of `keys`, and their records behind `records`, all of which have just been set, end at one time: by that
+-- they are known to belong together. `expire` 0: the locks stay, and the records live for `record_ms`.
+local function end_new(keys, count, records, expire, record_ms, now)
+  local ends_at = string.format('%.0f', now + (expire > 0 and expire or record_ms))
+  if expire > 0 then
+    end_all(keys, 1, count, ends_at)
+  end
+  end_all(keys, records + 1, records + count, ends_at)
+end
+
 -- The error for a key that could not be read: one that is no lock is named, for its server does not do so.
 local function no_lock(failure, key)
   if string.sub(failure.err, 1, 9) == 'WRONGTYPE' then
