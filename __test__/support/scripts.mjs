@@ -31,6 +31,12 @@ export const scriptNames = Object.keys(sources);
 
 const flag = (on) => (on ? "1" : "0");
 
+/** As if the locks lay in these slots: tags have one to four characters. A client that knows the slots is `second-client.mjs`. */
+const TAGS = ["0", "1z", "2yx", "3wvu"];
+const tagOf = (key) => TAGS[key.charCodeAt(0) % TAGS.length];
+/** As scripts take them. */
+const tagsOf = (keys) => keys.map((key) => tagOf(key).padEnd(4)).join("");
+
 /** Starts a server, and connections to call its scripts and to listen on. */
 export async function scriptServer() {
   const server = await redisServer();
@@ -44,12 +50,10 @@ export async function scriptServer() {
   let members = 0;
 
   const lock = (key) => `${NAMESPACE}${key}`;
-  const queue = (key) => `locking-native:{0}:queue:${NAMESPACE}${key}`;
-  const record = (key) => `locking-native:{0}:lock:${NAMESPACE}${key}`;
+  const queue = (key) => `locking-native:{${tagOf(key)}}:queue:${NAMESPACE}${key}`;
+  const record = (key) => `locking-native:{${tagOf(key)}}:lock:${NAMESPACE}${key}`;
   const fence = `locking-native:fence:${NAMESPACE}`;
   const list = "locking-native:queues";
-  /** As every lock lay in the slot of "0". */
-  const tags = (count) => "0   ".repeat(count);
   const run = (name, keys, ...args) => admin.eval(sources[name], keys.length, ...keys, ...args);
 
   /** The server's time in us. */
@@ -60,12 +64,12 @@ export async function scriptServer() {
 
   /** What a request of either kind can do. `kind`: its scripts, their ARGV, and what its locks hold under a token. */
   function request(attempt, keys, kind) {
-    const waiter = `locking-native:{0}:waiter:${attempt}`;
+    const waiter = `locking-native:{${tagOf(keys[0])}}:waiter:${attempt}`;
     const number = attempt.match(/\d+$/)[0];
     const records = kind.hasRecords ? keys.map(record) : [];
     const lines = [...keys.map(lock), list, ...records];
-    const ownTags = tags(keys.length);
-    const acquire = async (place) => self.hear(await run(kind.acquire, [...lines, fence], ...kind.args(place), ownTags));
+    const tags = tagsOf(keys);
+    const acquire = async (place) => self.hear(await run(kind.acquire, [...lines, fence], ...kind.args(place), tags));
     const self = {
       attempt,
       keys,
@@ -115,10 +119,10 @@ export async function scriptServer() {
         }
       },
       release: ({ more = false } = {}) =>
-        run("RELEASE", lines, keys.length, kind.ownerId(self.token), flag(kind.open), flag(more), ownTags),
+        run("RELEASE", lines, keys.length, kind.ownerId(self.token), flag(kind.open), flag(more), tags),
       /** Sets more tokens aside for the job that its lease passes to: the first of them, or 0, or minus the lost lock. */
-      reserve: (count) => run("RESERVE", [...keys.map(lock), list, fence], kind.ownerId(self.token), count - 1, ownTags),
-      cancel: () => run(kind.cancel, lines, attempt, ...kind.cancelArgs, ownTags),
+      reserve: (count) => run("RESERVE", [...keys.map(lock), list, fence], kind.ownerId(self.token), count - 1, tags),
+      cancel: () => run(kind.cancel, lines, attempt, ...kind.cancelArgs, tags),
       /** What it was told since it was last looked at, as "granted" or "look 30". */
       async told() {
         // Its answer comes behind every message that the server sent before.
@@ -181,7 +185,6 @@ export async function scriptServer() {
     const all = (name) => several.flatMap(({ keys }) => keys.map(name));
     return [...all(lock), list, ...(several[0].kind.hasRecords ? all(record) : [])];
   };
-  const tagsOf = (several) => tags(several.flatMap(({ keys }) => keys).length);
   /** Owner ids: that of all if it is one. */
   const brief = (owners) => (new Set(owners).size === 1 ? owners.slice(0, 1) : owners);
 
@@ -194,7 +197,7 @@ export async function scriptServer() {
     const args = kind.hasRecords ? [shared[0], ...shared.slice(2, 6), ...shared.slice(7)] : shared;
     const owners = kind.hasRecords ? brief(several.map((one) => one.kind.ownerId())) : [];
     const own = [...several.map((one) => one.attempt), ...owners];
-    const replies = await run(script, [...keysOf(several), fence], keys.length, ...args, tagsOf(several), ...own);
+    const replies = await run(script, [...keysOf(several), fence], keys.length, ...args, tagsOf(several.flatMap(({ keys }) => keys)), ...own);
     return several.map((one, i) => one.hear(replies[i]));
   }
 
@@ -202,7 +205,7 @@ export async function scriptServer() {
   function releaseTogether(several) {
     const [{ kind, keys }] = several;
     const owners = brief(several.map((one) => one.kind.ownerId(one.token)));
-    return run("RELEASES", keysOf(several), keys.length, flag(kind.open), tagsOf(several), ...owners);
+    return run("RELEASES", keysOf(several), keys.length, flag(kind.open), tagsOf(several.flatMap(({ keys }) => keys)), ...owners);
   }
 
   /** Cancels every request. Then nothing may be left but the counter of fencing tokens. Empties the server. */
@@ -233,7 +236,7 @@ export async function scriptServer() {
     releaseTogether,
     /** Releases those of `keys` that are `owner`'s; without an owner, all. */
     sweep: (keys, owner) =>
-      run("SWEEP", [...keys.map(lock), list, ...keys.map(record)], flag(owner === undefined), owner ?? "", tags(keys.length)),
+      run("SWEEP", [...keys.map(lock), list, ...keys.map(record)], flag(owner === undefined), owner ?? "", tagsOf(keys)),
     /** @param {[string[], string, number][]} leases keys, owner id and ms of each */
     renew: (leases) =>
       run("RENEW", leases.flatMap(([keys]) => keys.map(lock)), ...leases.flatMap(([keys, owner, ms]) => [owner, ms, keys.length])),
