@@ -5,14 +5,11 @@
 -- 'old <us>', until when such a node counts as being about. A waiter is a hash: owner ('' for a job), inbox ('': none),
 -- ticket, open, polled (us), granted (us until when it may claim what was handed over to it; '': nothing was), and its
 -- queues under 1, 2, ...
---
--- The list of queues is a sorted set of the names of all that there are, each by the ms at which it expires at the latest.
--- Where it is not there, nobody waits for anything.
 
 -- The queues as seen by `me`, the name of the waiter that this call is for ('': none). `more`: others of the same
 -- process are right behind it, for the same `queues`. `list`: the name of the list of queues.
 local function open_queues(list, me, queues, more)
-  local CLAIM_MS, STALE_US, KEEP_MS, FOLLOW_MS, LISTED_MS, WATCH_MS = 2000, 2000000, 60000, 2000, 5000, 1200
+  local CLAIM_MS, STALE_US, FOLLOW_MS, WATCH_MS = 2000, 2000000, 2000, 1200
   local REIGN_US, GAP_MS, OLD_GAP_MS, OLD_US = 1000000, 30, 250, 60000000
   local ROUNDS_MAX = 100000
 
@@ -35,21 +32,7 @@ local function open_queues(list, me, queues, more)
     return time
   end
 
-  -- 'locking-native:{tag}:queue:<lock>'; a tag holds no colon.
-  local function lock_of(queue)
-    local _, last = string.find(queue, ':queue:', 1, true)
-    return string.sub(queue, last + 1)
-  end
-
-  local function record_of(queue)
-    local first, last = string.find(queue, ':queue:', 1, true)
-    return string.sub(queue, 1, first) .. 'lock:' .. string.sub(queue, last + 1)
-  end
-
-  local function attempt_of(name)
-    local _, last = string.find(name, ':waiter:', 1, true)
-    return string.sub(name, last + 1)
-  end
+  local listed = open_list(list, now_us)
 
   -- The first waiter, or nil; and the marks, each in us, or nil.
   local function head(queue)
@@ -64,44 +47,13 @@ local function open_queues(list, me, queues, more)
     return nil, marks
   end
 
-  -- Has the list name these queues for as long as they will live, which is `ms` from now on.
-  local function enlist(names, ms)
-    -- The clock may go on while a script runs: what is listed must not end first.
-    local live_ms = ms + LISTED_MS
-    local entries, ends_at = {}, string.format('%.0f', now_us() / 1000 + live_ms)
-    for i, queue in ipairs(names) do
-      entries[2 * i - 1], entries[2 * i] = ends_at, queue
-    end
-    redis.call('ZADD', list, 'GT', unpack(entries))
-    if ms == KEEP_MS or redis.call('PTTL', list) < live_ms then
-      redis.call('PEXPIRE', list, live_ms)
-    end
-  end
-
-  -- A queue that is there lives for as long as those who wait in it have it live.
   local function set_mark(queue, score, mark, us)
-    local is_new = redis.call('EXISTS', queue) == 0
-    if is_new then
-      enlist({ queue }, KEEP_MS)
-    else
-      redis.call('ZREMRANGEBYSCORE', queue, score, score)
-    end
+    redis.call('ZREMRANGEBYSCORE', queue, score, score)
     redis.call('ZADD', queue, score, mark .. ' ' .. string.format('%.0f', us))
-    if is_new then
-      redis.call('PEXPIRE', queue, KEEP_MS)
+    -- A queue that is there lives for as long as those who wait in it have it live.
+    if redis.call('PTTL', queue) < 0 then
+      listed.prolong(queue, KEEP_MS)
     end
-  end
-
-  local function prolong(queue, ms)
-    if redis.call('PEXPIRE', queue, ms) == 1 then
-      enlist({ queue }, ms)
-    end
-  end
-
-  -- What is left of a queue, if anything is, is of no use to anybody.
-  local function drop(queue)
-    redis.call('DEL', queue)
-    redis.call('ZREM', list, queue)
   end
 
   -- Marks do not outlive the waiters, but where others are about to come.
@@ -109,9 +61,9 @@ local function open_queues(list, me, queues, more)
     if head(queue) then
       return
     elseif followed[queue] then
-      prolong(queue, FOLLOW_MS)
+      listed.prolong(queue, FOLLOW_MS)
     else
-      drop(queue)
+      listed.drop(queue)
     end
   end
 
@@ -360,11 +312,10 @@ local function open_queues(list, me, queues, more)
   function q.enter(queues, place, new_ticket, owner, open, inbox)
     local known = redis.call('HGET', me, 'ticket')
     local ticket = known or (place ~= '0' and place) or new_ticket()
-    enlist(queues, KEEP_MS)
+    listed.add(queues, KEEP_MS)
     local fields = { 'inbox', inbox, 'granted', '', 'polled', string.format('%.0f', now_us()) }
     if not known then
-      -- Those that have expired by themselves.
-      redis.call('ZREMRANGEBYSCORE', list, '-inf', string.format('%.0f', now_us() / 1000))
+      listed.drop_expired()
       for name, value in pairs({ ticket = ticket, owner = owner, open = open }) do
         fields[#fields + 1] = name
         fields[#fields + 1] = value
@@ -438,15 +389,16 @@ local function open_queues(list, me, queues, more)
           warn(queue, ms)
         end
       elseif followed[queue] then
-        prolong(queue, KEEP_MS)
+        listed.prolong(queue, KEEP_MS)
       else
-        drop(queue)
+        listed.drop(queue)
       end
     end
   end
 
   -- Locks that nobody waits for have been released: they are passed on to those who follow.
   function q.begin_passing()
+    listed.drop_expired()
     q.pause_of(queues)
     for _, queue in ipairs(queues) do
       tidy(queue)

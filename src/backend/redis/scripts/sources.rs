@@ -34,25 +34,28 @@ script!(
     ACQUIRE_JOB,
     0,
     "names.lua",
+    "list.lua",
     "mint.lua",
     "queue.lua",
     "acquire_job.lua"
 );
-script!(ACQUIRE_JOBS, 1, "names.lua", "mint.lua", "queue.lua"; "acquire_job.lua"; "many.lua", "acquire_jobs.lua");
+script!(ACQUIRE_JOBS, 1, "names.lua", "list.lua", "mint.lua", "queue.lua"; "acquire_job.lua"; "many.lua", "acquire_jobs.lua");
 script!(
     ACQUIRE_LOCK,
     2,
     "names.lua",
+    "list.lua",
     "mint.lua",
     "record.lua",
     "queue.lua",
     "acquire_lock.lua"
 );
-script!(ACQUIRE_LOCKS, 3, "names.lua", "mint.lua", "record.lua", "queue.lua"; "acquire_lock.lua"; "many.lua", "acquire_locks.lua");
+script!(ACQUIRE_LOCKS, 3, "names.lua", "list.lua", "mint.lua", "record.lua", "queue.lua"; "acquire_lock.lua"; "many.lua", "acquire_locks.lua");
 script!(
     CANCEL_JOB,
     4,
     "names.lua",
+    "list.lua",
     "queue.lua",
     "leave.lua",
     "cancel_job.lua"
@@ -61,17 +64,26 @@ script!(
     CANCEL_LOCK,
     5,
     "names.lua",
+    "list.lua",
     "record.lua",
     "queue.lua",
     "leave.lua",
     "cancel_lock.lua"
 );
-script!(RELEASE, 6, "names.lua", "queue.lua", "release.lua");
-script!(RELEASES, 7, "names.lua", "queue.lua"; "release.lua"; "many.lua", "releases.lua");
+script!(RELEASE, 6, "names.lua", "list.lua", "queue.lua", "release.lua");
+script!(RELEASES, 7, "names.lua", "list.lua", "queue.lua"; "release.lua"; "many.lua", "releases.lua");
 script!(RENEW, 8, "renew.lua");
-script!(SWEEP, 9, "names.lua", "queue.lua", "sweep.lua");
+script!(SWEEP, 9, "names.lua", "list.lua", "queue.lua", "sweep.lua");
 script!(INSPECT, 10, "inspect.lua");
-script!(RESERVE, 11, "names.lua", "mint.lua", "queue.lua", "reserve.lua");
+script!(
+    RESERVE,
+    11,
+    "names.lua",
+    "list.lua",
+    "mint.lua",
+    "queue.lua",
+    "reserve.lua"
+);
 
 /// Which scripts a connection has sent with their source: the server knows these, unless it was told to forget.
 #[derive(Clone, Copy, Debug, Default)]
