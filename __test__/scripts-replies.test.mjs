@@ -233,10 +233,10 @@ describe("release", () => {
     for (const request of [job, mine]) await request.try();
     await redis.lapse("b");
     await redis.lapse("d");
-    await one.acquire("you", ["d"]).try();
+    await one.acquire("you", ["b", "d"]).try();
     assert.equal(await job.release(), 0);
     assert.equal(await mine.release(), 0);
-    assert.deepEqual([await holder("a"), await holder("c"), await holder("d")], [null, null, "you"]);
+    assert.deepEqual([await holder("a"), await holder("b"), await holder("c"), await holder("d")], [null, "you", null, "you"]);
     assert.equal(await mine.release(), 0);
   });
 

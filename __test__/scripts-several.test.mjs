@@ -60,6 +60,7 @@ async function tell(server, draw, { wait, act }) {
     const before = draw() < 0.5 ? others.job(keys) : others.acquire(one(["*", "me", "you"]), keys);
     if (draw() < 0.6) await before.ask();
     else await before.try();
+    if (draw() < 0.2) await before.release({ more: true });
   }
   const put = async (name, type, ...args) => {
     await server.admin.del(name);
@@ -69,26 +70,31 @@ async function tell(server, draw, { wait, act }) {
   if (draw() < 0.1) await put(server.queue(one(KEYS)), "set", "no queue");
 
   const count = 1 + Math.floor(draw() * 2);
-  const isJob = draw() < 0.5;
+  const [isJob, more, open] = [draw() < 0.5, draw() < 0.3, draw() < 0.3];
   const requests = Array.from({ length: 2 + Math.floor(draw() * 4) }, () =>
-    isJob ? us.job(some(count)) : us.acquire(one(["*", "me", "you"]), some(count), { expire: 30_000 }),
+    isJob ? us.job(some(count), { more }) : us.acquire(one(["*", "me", "you"]), some(count), { expire: 30_000, open }),
   );
-  return act(server, requests, wait);
+  const lost = draw() < 0.4 ? one(KEYS) : undefined;
+  /** Before they are released. */
+  const meanwhile = () => lost && put(server.lock(lost), "set", one(["*", "somebody"]));
+  return act(server, requests, { wait, meanwhile });
 }
 
 const caught = (call) => call.catch((error) => error);
 
-const askTogether = async (server, requests, wait) => {
+const askTogether = async (server, requests, { wait, meanwhile }) => {
   const asked = (await server.askTogether(requests, { wait })).map(answer);
   const afterAsking = await state(server);
+  await meanwhile();
   const released = (await server.releaseTogether(requests)).map(answer);
   return { asked, afterAsking, released, afterReleasing: await state(server) };
 };
 
-const askApart = async (server, requests, wait) => {
+const askApart = async (server, requests, { wait, meanwhile }) => {
   const asked = [];
   for (const one of requests) asked.push(answer(await caught(wait ? one.ask() : one.try())));
   const afterAsking = await state(server);
+  await meanwhile();
   const released = [];
   for (const one of requests) released.push(answer(await caught(one.release())));
   return { asked, afterAsking, released, afterReleasing: await state(server) };
@@ -127,6 +133,20 @@ describe("what nobody else wants", () => {
       assert.equal(await together.admin.get(together.fence), String(tokens.at(-1) + (kind === "job" ? 3 : 0)));
       assert.deepEqual(await together.releaseTogether(requests), KEYS.map(() => 1));
       assert.deepEqual(await allKeys(together.admin), [together.fence]);
+    }
+  });
+
+  test("is released by those who hold it, and what one of them has lost stays with who has it now", async () => {
+    for (const kind of ["job", "acquire"]) {
+      const member = await together.member();
+      const requests = [["a", "b"], ["c", "d"]].map((keys) => (kind === "job" ? member.job(keys) : member.acquire("me", keys)));
+      await together.askTogether(requests);
+      await together.lapse("d");
+      const other = member.acquire("you", ["d"]);
+      await other.gets();
+      assert.deepEqual(await together.releaseTogether(requests), [1, 0]);
+      assert.deepEqual(await Promise.all(["a", "b", "c", "d"].map(together.holder)), [null, null, null, "you"]);
+      await other.release();
     }
   });
 
