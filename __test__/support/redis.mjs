@@ -82,7 +82,7 @@ export async function allKeys(admin) {
 /** Our own bookkeeping beside the locks of `namespace`, the fence counter aside: nothing may be left of it after work. */
 export async function bookkeeping(admin, namespace) {
   const keys = await allKeys(admin);
-  const ours = keys.filter((key) => key.startsWith("locking-native:") && key.includes(namespace));
+  const ours = keys.filter((key) => key === "locking-native:queues" || (key.startsWith("locking-native:") && key.includes(namespace)));
   return ours.filter((key) => !key.startsWith("locking-native:fence:"));
 }
 
