@@ -197,15 +197,18 @@ export async function scriptServer() {
     const args = kind.hasRecords ? [shared[0], ...shared.slice(2, 6), ...shared.slice(7)] : shared;
     const owners = kind.hasRecords ? brief(several.map((one) => one.kind.ownerId())) : [];
     const own = [...several.map((one) => one.attempt), ...owners];
-    const replies = await run(script, [...keysOf(several), fence], keys.length, ...args, tagsOf(several.flatMap(({ keys }) => keys)), ...own);
-    return several.map((one, i) => one.hear(replies[i]));
+    const reply = await run(script, [...keysOf(several), fence], keys.length, ...args, tagsOf(several.flatMap(({ keys }) => keys)), ...own);
+    const step = kind.hasRecords ? 1 : shared[1] + 1;
+    return several.map((one, i) => one.hear(Array.isArray(reply) ? reply[i] : reply + i * step));
   }
 
   /** The same as `release` of each, in one call. */
-  function releaseTogether(several) {
+  async function releaseTogether(several) {
     const [{ kind, keys }] = several;
     const owners = brief(several.map((one) => one.kind.ownerId(one.token)));
-    return run("RELEASES", keysOf(several), keys.length, flag(kind.open), tagsOf(several.flatMap(({ keys }) => keys)), ...owners);
+    const tags = tagsOf(several.flatMap(({ keys }) => keys));
+    const reply = await run("RELEASES", keysOf(several), keys.length, flag(kind.open), tags, ...owners);
+    return Array.isArray(reply) ? reply : several.map(() => reply);
   }
 
   /** Cancels every request. Then nothing may be left but the counter of fencing tokens. Empties the server. */

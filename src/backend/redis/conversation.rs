@@ -328,6 +328,11 @@ impl Conversation {
                         }
                     }
                 }
+                Reply::Int(number) => {
+                    for place in 0..flight.commands {
+                        self.answered_alike(number, place)?;
+                    }
+                }
                 reply => return Err(self.unintelligible(&Unexpected::to_several(&reply))),
             }
             self.heard.extend(self.early.drain(..).map(Heard::Push));
@@ -363,6 +368,14 @@ impl Conversation {
             }
             Err(unexpected) => Err(self.unintelligible(&unexpected)),
         }
+    }
+
+    /// The server's one reply to several commands, of which the oldest that has no answer is the `place`-th, from 0.
+    fn answered_alike(&mut self, number: i64, place: usize) -> Result<(), Failure> {
+        let Some(sent) = self.sent.front() else {
+            return Ok(());
+        };
+        self.answered(replies::part_of(&sent.command, number, place))
     }
 
     /// The server's error to the oldest command.

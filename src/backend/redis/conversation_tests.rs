@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::super::names::new_inbox;
 use super::*;
 use crate::backend::redis::scene;
-use crate::core::fleet::{Command, Place, Waiting};
+use crate::core::fleet::{Command, Held, Place, Waiting};
 use crate::core::key::KeySet;
 use crate::core::owner::Owner;
 use crate::core::ticket::Ticket;
@@ -154,6 +154,57 @@ async fn what_a_call_for_several_hands_to_one_of_them_is_heard_after_its_answer(
             granted(1),
         ]
     );
+}
+
+#[tokio::test]
+async fn one_number_answers_several_alike_each_with_a_token_of_its_own() {
+    let (mut conversation, _peer) = conversation(true).await;
+    let jobs = [1, 2, 3].map(|number| {
+        let mut sent = acquire(number, "k");
+        if let Command::Acquire { reserve, .. } = &mut sent.command {
+            *reserve = 16;
+        }
+        sent
+    });
+    let release = |number| Sent {
+        command: Command::Release {
+            ticket: Ticket::new(number),
+            keys: KeySet::one("k").unwrap(),
+            held: Held::ByOwner(None),
+            more: false,
+        },
+        at: clock::now(),
+    };
+    let releases = [release(4), release(5)];
+    for several in [&jobs[..], &releases[..]] {
+        conversation.sent.extend(several.iter().cloned());
+        conversation.flights.push_back(Flight {
+            commands: several.len(),
+            tries: 1,
+        });
+    }
+    conversation.parser.feed(b":1000\r\n:1\r\n");
+    assert!(conversation.read_replies().is_ok());
+    let answers: Vec<&Answer> = conversation
+        .heard
+        .iter()
+        .filter_map(|heard| match heard {
+            Heard::Answer(_, answer) => Some(answer),
+            Heard::Push(_) => None,
+        })
+        .collect();
+    let granted = [1000, 1017, 1034].map(Answer::Granted);
+    let released = [Answer::Released(true), Answer::Released(true)];
+    assert!(answers.into_iter().eq(granted.iter().chain(&released)));
+
+    // A token that JavaScript could not count to is none.
+    conversation.sent.extend(jobs);
+    conversation.flights.push_back(Flight {
+        commands: 3,
+        tries: 1,
+    });
+    conversation.parser.feed(format!(":{}\r\n", i64::MAX).as_bytes());
+    assert!(conversation.read_replies().is_err());
 }
 
 #[tokio::test]

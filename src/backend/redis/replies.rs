@@ -50,6 +50,17 @@ pub fn decode(names: &Names, command: &Command, reply: Reply) -> Result<Answer, 
     .ok_or_else(|| Unexpected("a reply with the wrong parts".to_owned()))
 }
 
+/// What one number that answers several commands is to the `place`-th of them, from 0, which is `command`: tokens follow one
+/// another, each with those that are set aside behind it.
+pub fn part_of(command: &Command, number: i64, place: usize) -> Reply {
+    let Command::Acquire { reserve, .. } = command else {
+        return Reply::Int(number);
+    };
+    let place = i64::try_from(place).unwrap_or(i64::MAX);
+    let before = place.saturating_mul(i64::from(*reserve).saturating_add(1));
+    Reply::Int(number.saturating_add(before))
+}
+
 /// A token or a ticket: what JavaScript counts to without gaps.
 fn whole_number(number: i64) -> Option<u64> {
     u64::try_from(number).ok().filter(|number| *number <= Ticket::MAX)

@@ -3,7 +3,7 @@
 --       counter
 -- ARGV  1  k, 2  as of acquire_lock, 3..9  as 4..7, 9..11 of it, for all of them, 10..n + 9  the attempts' ids, then the
 --       n owner ids, or one that all have
--- Reply  for each request the one of acquire_lock, or an error
+-- Reply  for each request the one of acquire_lock, or an error; a number: that is the token of the first, and the others follow
 local k, before = tonumber(ARGV[1]), 9
 local locks = #ARGV[9] / 4
 local n = locks / k
@@ -18,7 +18,7 @@ if are_free(KEYS, locks, tags) and are_different(locks) then
   local token, now = mint(fence, string.format('%.0f', n - 1))
   token = tonumber(token)
   local next_text = texts(token, 1)
-  local keys, set, replies = KEYS, {}, {}
+  local keys, set = KEYS, {}
   for i = 1, n do
     local owner = owner_of(i)
     local record = ARGV[before + i] .. ' ' .. next_text()
@@ -26,12 +26,10 @@ if are_free(KEYS, locks, tags) and are_different(locks) then
       local at = 4 * lock
       set[at - 3], set[at - 2], set[at - 1], set[at] = keys[lock], owner, keys[records + lock], record
     end
-    replies[i] = token
-    token = token + 1
   end
   redis.call('MSET', unpack(set))
   end_new(keys, locks, records, expire, ARGV[8], now)
-  return replies
+  return token
 end
 
 return one_by_one(n, function(i)

@@ -1,7 +1,7 @@
 -- Does for several owners what release does for one, one after the other. None has others of its process behind it.
 -- KEYS  1..nk  the locks, k for each owner, nk + 1  the list of queues, then the nk records, or none for jobs
 -- ARGV  1  k, 2  as 3 of release, for all of them, 3  the locks' tags, 4..n + 3  owner ids, or one that all have
--- Reply  for each owner the one of release, or an error
+-- Reply  for each owner the one of release, or an error; 1: each held all of its locks
 local k, tags, before = tonumber(ARGV[1]), ARGV[3], 3
 local locks = #tags / 4
 local n = locks / k
@@ -28,11 +28,7 @@ if are_different(locks) and nobody_waits(list, KEYS, locks, tags) and are_owners
   local freed = { unpack(KEYS, 1, locks) }
   add(freed, KEYS, locks + 2, records)
   redis.call('DEL', unpack(freed))
-  local replies = {}
-  for i = 1, n do
-    replies[i] = 1
-  end
-  return replies
+  return 1
 end
 
 return one_by_one(n, function(i)
