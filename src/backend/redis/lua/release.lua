@@ -1,48 +1,11 @@
--- Releases the locks that an owner holds. Whoever waits for them gets them: they are never free while somebody live is
--- entitled to them.
--- KEYS  1..n  the locks, n + 1  the list of queues, n + 2..2n + 1  their records, or none for a job
--- ARGV  1  n, 2  owner id, 3  '1': a lock without an owner is open to all, 4  '1': others of this process wait for them,
---       5  the locks' tags
--- Reply  1: it held all of them; 0: not all, those that it held are released
-local locks, owner, open, more = tonumber(ARGV[1]), ARGV[2], ARGV[3] == '1', ARGV[4] == '1'
-local list = KEYS[locks + 1]
-local holders
-if locks == 1 then
-  holders = { redis.pcall('GET', KEYS[1]) }
-else
-  holders = redis.call('MGET', unpack(KEYS, 1, locks))
+-- Goes on where release_now.lua ends: somebody waits for some lock, or others of this process come right behind.
+local queues = {}
+for at, i in ipairs(its) do
+  queues[at] = queue_of(KEYS[i], ARGV[5], i)
 end
--- Those of them that it holds.
-local its, count = {}, 0
-for i = 1, locks do
-  if holders[i] == owner or (open and holders[i] == '*') then
-    count = count + 1
-    its[count] = i
-  end
-end
-if count == 0 then
-  return 0
-end
-if count == locks and #KEYS == locks + 1 then
-  redis.call('DEL', unpack(KEYS, 1, locks))
-else
-  local freed = {}
-  for _, i in ipairs(its) do
-    freed[#freed + 1] = KEYS[i]
-    freed[#freed + 1] = KEYS[locks + 1 + i]
-  end
-  redis.call('DEL', unpack(freed))
-end
-local is_list_there = redis.call('EXISTS', list) == 1
-if is_list_there or more then
-  local queues = {}
-  for at, i in ipairs(its) do
-    queues[at] = queue_of(KEYS[i], ARGV[5], i)
-  end
-  if is_list_there and redis.call('EXISTS', unpack(queues)) > 0 then
-    open_queues(list, '', queues, more).hand_over(queues)
-  elseif more then
-    open_queues(list, '', queues, true).begin_passing()
-  end
+if is_list_there and redis.call('EXISTS', unpack(queues)) > 0 then
+  open_queues(list, '', queues, more).hand_over(queues)
+elseif more then
+  open_queues(list, '', queues, true).begin_passing()
 end
 return count == locks and 1 or 0

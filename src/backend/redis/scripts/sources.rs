@@ -14,14 +14,15 @@ pub(super) struct Script {
     bit: u16,
 }
 
-// `script!(NAME, bit, files)`, the files one after the other; between semicolons a file that becomes the function `one` of
-// KEYS and ARGV.
+// `script!(NAME, bit, files)`, the files one after the other; between semicolons those that become the function `one` of KEYS
+// and ARGV. What nearly every call ends with comes first: Lua makes all functions of a script anew in each call, which, for
+// one lock, takes longer than what they are for.
 macro_rules! script {
-    ($name:ident, $bit:literal, $($file:literal),+ $(; $one:literal; $($rest:literal),+)?) => {
+    ($name:ident, $bit:literal, $($file:literal),+ $(; $($one:literal),+; $($rest:literal),+)?) => {
         pub(super) static $name: Script = Script {
             source: LazyLock::new(|| faults::script(concat!(
                 $(include_str!(concat!("../lua/", $file)),)+
-                $("local function one(KEYS, ARGV)\n", include_str!(concat!("../lua/", $one)), "end\n",
+                $("local function one(KEYS, ARGV)\n", $(include_str!(concat!("../lua/", $one)),)+ "end\n",
                 $(include_str!(concat!("../lua/", $rest)),)+)?
             ))),
             sha1: LazyLock::new(|| Sha1::from(*$name.source).digest().to_string()),
@@ -33,24 +34,26 @@ macro_rules! script {
 script!(
     ACQUIRE_JOB,
     0,
+    "mint.lua",
+    "acquire_job_now.lua",
     "names.lua",
     "list.lua",
-    "mint.lua",
     "queue.lua",
     "acquire_job.lua"
 );
-script!(ACQUIRE_JOBS, 1, "names.lua", "list.lua", "mint.lua", "queue.lua"; "acquire_job.lua"; "many.lua", "acquire_jobs.lua");
+script!(ACQUIRE_JOBS, 1, "names.lua", "list.lua", "mint.lua", "queue.lua"; "acquire_job_now.lua", "acquire_job.lua"; "many.lua", "acquire_jobs.lua");
 script!(
     ACQUIRE_LOCK,
     2,
+    "mint.lua",
+    "acquire_lock_now.lua",
     "names.lua",
     "list.lua",
-    "mint.lua",
     "record.lua",
     "queue.lua",
     "acquire_lock.lua"
 );
-script!(ACQUIRE_LOCKS, 3, "names.lua", "list.lua", "mint.lua", "record.lua", "queue.lua"; "acquire_lock.lua"; "many.lua", "acquire_locks.lua");
+script!(ACQUIRE_LOCKS, 3, "names.lua", "list.lua", "mint.lua", "record.lua", "queue.lua"; "acquire_lock_now.lua", "acquire_lock.lua"; "many.lua", "acquire_locks.lua");
 script!(
     CANCEL_JOB,
     4,
@@ -70,8 +73,16 @@ script!(
     "leave.lua",
     "cancel_lock.lua"
 );
-script!(RELEASE, 6, "names.lua", "list.lua", "queue.lua", "release.lua");
-script!(RELEASES, 7, "names.lua", "list.lua", "queue.lua"; "release.lua"; "many.lua", "releases.lua");
+script!(
+    RELEASE,
+    6,
+    "release_now.lua",
+    "names.lua",
+    "list.lua",
+    "queue.lua",
+    "release.lua"
+);
+script!(RELEASES, 7, "names.lua", "list.lua", "queue.lua"; "release_now.lua", "release.lua"; "many.lua", "releases.lua");
 script!(RENEW, 8, "renew.lua");
 script!(SWEEP, 9, "names.lua", "list.lua", "queue.lua", "sweep.lua");
 script!(INSPECT, 10, "inspect.lua");
