@@ -19,7 +19,7 @@ const folder = join(projectRoot, "src", "backend", "redis");
 /** The source of each file in `lua/`. */
 export const luaFile = (name) => readFileSync(join(folder, "lua", name), "utf8");
 
-/** Each script, put together from the files that `scripts/sources.rs` names for it: between semicolons, the one that becomes `one`. */
+/** Each script, put together from the files that `scripts/sources.rs` names for it: between semicolons, those that become `one`. */
 const sources = Object.fromEntries(
   [...readFileSync(join(folder, "scripts", "sources.rs"), "utf8").matchAll(/^script!\(\s*(\w+),\s*\d+,([^)]*)\);/gm)].map(([, name, parts]) => {
     const [first, one, rest] = parts.split(";").map((files) => [...files.matchAll(/"([^"]+)"/g)].map(([, file]) => luaFile(file)).join(""));

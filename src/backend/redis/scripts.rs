@@ -1,8 +1,9 @@
 //! The scripts: how each command becomes one call.
 //!
-//! One Lua file per script, its arguments and replies in its header. All that a command is about is in KEYS: its locks, their
-//! records, the counter, and the list of queues. Only where that is there do the scripts make the names of queues and waiters;
-//! handing over also touches those that waiters named when they came. No Lua is made from data.
+//! Each script has a Lua file of its own, or two of which the first is what nearly every call ends with; its arguments and
+//! replies are in the header. All that a command is about is in KEYS: its locks, their records, the counter, and the list of
+//! queues. Only where that is there do the scripts make the names of queues and waiters; handing over also touches those that
+//! waiters named when they came. No Lua is made from data.
 
 mod call;
 mod sources;

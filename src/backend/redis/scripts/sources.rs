@@ -41,7 +41,7 @@ script!(
     "queue.lua",
     "acquire_job.lua"
 );
-script!(ACQUIRE_JOBS, 1, "names.lua", "list.lua", "mint.lua", "queue.lua"; "acquire_job_now.lua", "acquire_job.lua"; "many.lua", "acquire_jobs.lua");
+script!(ACQUIRE_JOBS, 1, "mint.lua", "names.lua", "list.lua", "queue.lua"; "acquire_job_now.lua", "acquire_job.lua"; "many.lua", "acquire_jobs.lua");
 script!(
     ACQUIRE_LOCK,
     2,
@@ -53,7 +53,7 @@ script!(
     "queue.lua",
     "acquire_lock.lua"
 );
-script!(ACQUIRE_LOCKS, 3, "names.lua", "list.lua", "mint.lua", "record.lua", "queue.lua"; "acquire_lock_now.lua", "acquire_lock.lua"; "many.lua", "acquire_locks.lua");
+script!(ACQUIRE_LOCKS, 3, "mint.lua", "names.lua", "list.lua", "record.lua", "queue.lua"; "acquire_lock_now.lua", "acquire_lock.lua"; "many.lua", "acquire_locks.lua");
 script!(
     CANCEL_JOB,
     4,
@@ -89,9 +89,9 @@ script!(INSPECT, 10, "inspect.lua");
 script!(
     RESERVE,
     11,
+    "mint.lua",
     "names.lua",
     "list.lua",
-    "mint.lua",
     "queue.lua",
     "reserve.lua"
 );
