@@ -1,5 +1,5 @@
 -- Goes on where acquire_job_now.lua ends: a lock is held, or somebody waits for some lock.
-if is_new and are_free(KEYS, locks, ARGV[8]) then
+if asks_anew and are_free(KEYS, locks, ARGV[8]) then
   return take()
 end
 

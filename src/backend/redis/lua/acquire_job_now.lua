@@ -27,7 +27,7 @@ local function take()
 end
 
 -- Whoever has waited, and only asks again, has queues to leave, whatever is in the list.
-local is_new = ARGV[4] == '' or ARGV[4] == '0'
-if is_new and redis.call('EXISTS', unpack(KEYS, 1, locks + 1)) == 0 then
+local asks_anew = ARGV[4] == '' or ARGV[4] == '0'
+if asks_anew and redis.call('EXISTS', unpack(KEYS, 1, locks + 1)) == 0 then
   return take()
 end

@@ -1,5 +1,5 @@
 -- Goes on where acquire_lock_now.lua ends: a lock is held, or somebody waits for some lock, or more than that must be known.
-if is_new and are_free(KEYS, locks, ARGV[11]) then
+if asks_anew and are_free(KEYS, locks, ARGV[11]) then
   return take()
 end
 

@@ -41,8 +41,9 @@ local function take()
   return tonumber(token)
 end
 
--- Whoever has waited, and only asks again, has queues to leave, whatever is in the list.
-local is_new = not must_hold and (ARGV[4] == '' or ARGV[4] == '0')
-if is_new and redis.call('EXISTS', unpack(KEYS, 1, locks + 1)) == 0 then
+-- Whoever has waited, and only asks again, has queues to leave, whatever is in the list. Whoever only extends wants locks that
+-- are not free.
+local asks_anew = not must_hold and (ARGV[4] == '' or ARGV[4] == '0')
+if asks_anew and redis.call('EXISTS', unpack(KEYS, 1, locks + 1)) == 0 then
   return take()
 end

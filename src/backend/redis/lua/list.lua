@@ -6,19 +6,16 @@
 -- How long a queue lives after whoever waits in it has asked.
 local KEEP_MS = 60000
 
--- Whether none of their queues is there. Each that is there is in `list`, and that is there only while one of them is.
-local function nobody_waits(list, locks, count, tags)
-  return redis.call('EXISTS', list) == 0 or redis.call('EXISTS', unpack(queues_of(locks, count, tags))) == 0
+-- Whether nobody waits for the first `count` of `keys`, which are locks and behind which the list comes. Whoever waits stands in
+-- its queues, so it takes no look at waiters.
+local function nobody_waits(keys, count, tags)
+  return redis.call('EXISTS', keys[count + 1]) == 0 or redis.call('EXISTS', unpack(queues_of(keys, count, tags))) == 0
 end
 
--- Whether nobody holds the first `count` of `keys`, behind which the list comes, or waits for them. Whoever waits stands in its
--- queues, so it takes no look at waiters.
+-- Whether nobody holds them either.
 local function are_free(keys, count, tags)
-  local there = redis.call('EXISTS', unpack(keys, 1, count + 1))
-  if there ~= 1 or redis.call('EXISTS', keys[count + 1]) == 0 then
-    return there == 0
-  end
-  return redis.call('EXISTS', unpack(queues_of(keys, count, tags))) == 0
+  return redis.call('EXISTS', unpack(keys, 1, count + 1)) == 0
+    or (redis.call('EXISTS', unpack(keys, 1, count)) == 0 and nobody_waits(keys, count, tags))
 end
 
 -- The list as a script changes it; `now_us` answers the server's time.
@@ -35,6 +32,7 @@ local function open_list(list, now_us)
       entries[2 * i - 1], entries[2 * i] = ends_at, queue
     end
     redis.call('ZADD', list, 'GT', unpack(entries))
+    -- No queue is listed for longer than that.
     if ms == KEEP_MS or redis.call('PTTL', list) < live_ms then
       redis.call('PEXPIRE', list, live_ms)
     end

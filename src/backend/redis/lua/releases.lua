@@ -24,7 +24,7 @@ local function are_owners()
   return true
 end
 
-if are_different(locks) and nobody_waits(list, KEYS, locks, tags) and are_owners() then
+if are_different(locks) and nobody_waits(KEYS, locks, tags) and are_owners() then
   local freed = { unpack(KEYS, 1, locks) }
   add(freed, KEYS, locks + 2, records)
   redis.call('DEL', unpack(freed))

@@ -9,7 +9,7 @@ for i = 1, locks do
     return -i
   end
 end
-if not nobody_waits(list, KEYS, locks, tags) then
+if not nobody_waits(KEYS, locks, tags) then
   local queues = queues_of(KEYS, locks, tags)
   -- Who is gone, and stands in a queue still, is for the release to find out.
   if not open_queues(list, '', queues, false).are_empty(queues) then

@@ -15,8 +15,8 @@ pub(super) struct Script {
 }
 
 // `script!(NAME, bit, files)`, the files one after the other; between semicolons those that become the function `one` of KEYS
-// and ARGV. What nearly every call ends with comes first: Lua makes all functions of a script anew in each call, which, for
-// one lock, takes longer than what they are for.
+// and ARGV. What nearly every call ends with comes first: Lua makes all functions of a script anew in each call, a tenth of
+// what a call for one lock costs.
 macro_rules! script {
     ($name:ident, $bit:literal, $($file:literal),+ $(; $($one:literal),+; $($rest:literal),+)?) => {
         pub(super) static $name: Script = Script {
