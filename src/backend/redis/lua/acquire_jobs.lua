@@ -8,7 +8,9 @@ local n = #ARGV - before
 local locks = n * k
 local fence, tags = KEYS[locks + 2], ARGV[8]
 
-if are_free(KEYS, locks, tags) and are_different(locks) then
+-- One look at the locks and the list is enough, where neither is there.
+local are_free_now = redis.call('EXISTS', unpack(KEYS, 1, locks + 1)) == 0 or are_free(KEYS, locks, tags)
+if are_free_now and are_different(locks) then
   local each = ARGV[3] + 1
   local token, now = mint(fence, string.format('%.0f', n * each - 1))
   token = tonumber(token)

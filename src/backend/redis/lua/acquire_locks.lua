@@ -14,7 +14,9 @@ local function owner_of(i)
   return ARGV[before + n + i] or ARGV[before + n + 1]
 end
 
-if are_free(KEYS, locks, tags) and are_different(locks) then
+-- One look at the locks and the list is enough, where neither is there.
+local are_free_now = redis.call('EXISTS', unpack(KEYS, 1, locks + 1)) == 0 or are_free(KEYS, locks, tags)
+if are_free_now and are_different(locks) then
   local token, now = mint(fence, string.format('%.0f', n - 1))
   token = tonumber(token)
   local next_text = texts(token, 1)

@@ -14,8 +14,7 @@ end
 
 -- Whether nobody holds them either.
 local function are_free(keys, count, tags)
-  return redis.call('EXISTS', unpack(keys, 1, count + 1)) == 0
-    or (redis.call('EXISTS', unpack(keys, 1, count)) == 0 and nobody_waits(keys, count, tags))
+  return redis.call('EXISTS', unpack(keys, 1, count)) == 0 and nobody_waits(keys, count, tags)
 end
 
 -- The list as a script changes it; `now_us` answers the server's time.
