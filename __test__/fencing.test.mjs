@@ -215,9 +215,10 @@ describe("tokens rise with every grant of a key", () => {
     assert.equal(seen.grants, 12 * 12);
   });
 
+  const WITH_ALL_DATA = "went with all of the data";
   const LOSSES = {
     "was deleted": (name) => admin.del(name),
-    "went with all of the data": () => admin.flushall(),
+    [WITH_ALL_DATA]: () => admin.flushall(),
     "has an older value": (name, older) => admin.set(name, older),
     "is 0": (name) => admin.set(name, 0),
     "is no number": (name) => admin.set(name, "none"),
@@ -241,9 +242,9 @@ describe("tokens rise with every grant of a key", () => {
       const first = await holding(one, "k", PATIENT);
       seen.saw("k", first.lock.fencingToken, "the holder");
       const wait = (locks) => upTo(20).map(() => seen.job(locks, "k", "a waiter"));
-      // Where the lock goes as well, the other instance comes first: then the lease passes to nobody here, who would be told of the
-      // loss at its end.
-      const order = what === "went with all of the data" ? [other, one] : [one, other];
+      // Where the lock goes as well, the other instance comes first: then the lease passes to nobody here, who would be told of
+      // the loss at its end.
+      const order = what === WITH_ALL_DATA ? [other, one] : [one, other];
       const waiting = [];
       for (const locks of order) {
         waiting.push(...wait(locks));
