@@ -66,6 +66,24 @@ describe("what stands in Redis", () => {
     assert.deepEqual([await value("k"), await value("l")], [null, null]);
   });
 
+  test("of owners that ask in the same turn each has its own lock, and gives back its own and no other", async () => {
+    const namespace = freshNamespace();
+    const locks = new Locks({ redisUrl: server.url, namespace });
+    closing.push(() => locks.close());
+    const acquire = (owners) => Promise.all(owners.map((ownerId, n) => locks.acquire(`k${n}`, { ownerId })));
+    const release = (owners) => Promise.all(owners.map((ownerId, n) => locks.release(`k${n}`, { ownerId })));
+    for (const owners of [["a", "b", null, "c"], ["a", "a", "a", "b"], ["a", "a", "a", "a"], [null, null, null, null]]) {
+      await acquire(owners);
+      const held = await admin.mget(owners.map((_, n) => `${namespace}k${n}`));
+      assert.deepEqual(held, owners.map((ownerId) => ownerId ?? "*"));
+      // The first two have changed places: that is no matter where they are one and the same.
+      const [first, second, ...others] = owners;
+      assert.deepEqual(await release([second, first, ...others]), [first === second, first === second, true, true]);
+      if (first !== second) await release(owners);
+      await nothingLeft(admin, namespace);
+    }
+  });
+
   test("an execute's lock names the process and its grant, never *, and always expires", async () => {
     const namespace = freshNamespace();
     const locks = new Locks({ redisUrl: server.url, namespace });
