@@ -105,13 +105,13 @@ export type Keys = string | Array<string>
 /** The functions that [`super::locks::Locks::calls`] answers, for the type declarations. */
 export interface NativeCalls {
   /**
-   * Asks for `keys` for a job whose lease is `expireMs` (0: the default). A number above 0: granted, and that is
+   * Asks for `keys` for a job whose lease is `expireMs` (0: the default). `timeoutMs` -2: the option's. A number above 0: granted, and that is
    * the ticket and the fencing token; below 0: pending under the ticket of that amount; 0: refused; NaN: failed.
    */
   execute: (keys: Keys, timeoutMs: number, expireMs: number) => number
   /**
    * Asks for `keys` as a lock of `ownerId`; absent: of nobody. `expireMs` 0: no expiry. `waitMs` 0: at once or not
-   * at all; -1: for ever. Answers as `execute`.
+   * at all; -1: for ever; -2: the option's. Answers as `execute`.
    */
   acquire: (keys: Keys, expireMs: number, waitMs: number, ownerId?: string) => number
   /**
@@ -131,6 +131,12 @@ export interface NativeOptions {
   ownerlessOpen: boolean
   /** The lease of `execute`, in milliseconds. */
   leaseMs: number
+  /** How long an `execute` waits that does not say so itself, in milliseconds. */
+  waitMs: number
+  /** The same of an `acquire`. */
+  acquireWaitMs: number
+  /** How long such calls wait in all behind locks that change hands, in milliseconds. */
+  waitWhileMovingMs: number
   /** How long the event loop may be stuck before its leases are no longer renewed, in milliseconds. */
   maxStallMs: number
   /** Absent: locks within this process. */

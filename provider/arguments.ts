@@ -39,6 +39,8 @@ export interface ReadExecuteArgs {
 export interface ReadAcquireArgs extends ReadExecuteArgs {
   readonly ownerId: string | null;
   readonly awaitQueue: boolean;
+  /** It is what Medusa's `acquireLockStep` makes of its input: of nobody, with an expiry, and naming a provider or none. */
+  readonly isLockStep: boolean;
 }
 
 const NO_EXECUTE_ARGS: ReadExecuteArgs = { timeoutMs: undefined, expireMs: undefined, signal: undefined };
@@ -50,6 +52,7 @@ const NO_ACQUIRE_ARGS: ReadAcquireArgs = {
   expireMs: undefined,
   awaitQueue: false,
   signal: undefined,
+  isLockStep: false,
 };
 
 /**
@@ -178,10 +181,13 @@ export function readAcquireArgs(args: AcquireArgs | null | undefined): ReadAcqui
     return NO_ACQUIRE_ARGS;
   }
   checkArgs(args);
+  const ownerId = readOwnerId(property(args, "ownerId", ownerIdOf));
+  const expireMs = readMilliseconds("expire", property(args, "expire", expireOf));
   return {
-    ownerId: readOwnerId(property(args, "ownerId", ownerIdOf)),
+    ownerId,
+    expireMs,
+    isLockStep: ownerId === null && expireMs !== undefined && expireMs > 0 && namesProvider(args),
     timeoutMs: readMilliseconds("timeout", property(args, "timeout", timeoutOf)),
-    expireMs: readMilliseconds("expire", property(args, "expire", expireOf)),
     awaitQueue: readFlag("awaitQueue", property(args, "awaitQueue", awaitQueueOf)),
     signal: readSignal(property(args, "signal", signalOf)),
   };
@@ -198,6 +204,15 @@ export function readOwnerArgs(args: OwnerArgs | null | undefined): string | null
   }
   checkArgs(args);
   return readOwnerId(property(args, "ownerId", ownerIdOf));
+}
+
+/** Only Medusa's lock step does: it hands its own input on, in which `provider` stands also where it is undefined. */
+function namesProvider(args: object): boolean {
+  try {
+    return "provider" in args;
+  } catch (thrown) {
+    throw refusal("provider", "a readable property", thrown);
+  }
 }
 
 function checkArgs(args: unknown): void {

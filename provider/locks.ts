@@ -16,6 +16,9 @@ import type { AcquireArgs, ExecuteArgs, Job, LockInfo, LockStats, OwnerArgs } fr
 /** The addon's `waitMs` for a wait without end. */
 const FOREVER = -1;
 
+/** The addon's `waitMs` for what the options say, and on while the line moves. */
+const DEFAULT_WAIT = -2;
+
 /**
  * Locks on sets of keys: within this process, or, with `redisUrl`, across all processes that use the same Redis.
  *
@@ -81,9 +84,9 @@ export class Locks {
       if (names.length === 0) {
         return this.#executeUnlocked(job, signal);
       }
-      const { waitMs, leaseMs } = this.#settings;
+      const { leaseMs } = this.#settings;
       const { calls } = this.#client;
-      const answer = this.#client.answered(calls.execute(packKeys(names), timeoutMs ?? waitMs, expireMs || leaseMs));
+      const answer = this.#client.answered(calls.execute(packKeys(names), timeoutMs ?? DEFAULT_WAIT, expireMs || leaseMs));
       if (answer === 0) {
         return this.#refuse(lockTimedOut(this.#client.native.refusedKey()));
       }
@@ -106,14 +109,14 @@ export class Locks {
   acquire(keys: string | string[], args?: AcquireArgs | null): Promise<void> {
     try {
       const names = readKeys(keys);
-      const { ownerId, timeoutMs, expireMs, awaitQueue, signal } = readAcquireArgs(args);
+      const { ownerId, timeoutMs, expireMs, awaitQueue, isLockStep, signal } = readAcquireArgs(args);
       if (signal !== undefined && hasAborted(signal)) {
         return Promise.reject(abortReason(signal));
       }
       if (names.length === 0) {
         return this.#ifOpen(undefined);
       }
-      const waitMs = timeoutMs ?? (awaitQueue ? FOREVER : this.#settings.acquireWaitMs);
+      const waitMs = timeoutMs ?? (awaitQueue ? FOREVER : this.#waitOfPlain(isLockStep));
       const { native, calls } = this.#client;
       const packed = packKeys(names);
       const expire = expireMs ?? 0;
@@ -245,6 +248,11 @@ export class Locks {
   /** `value`, unless this is closed: a call for no keys never gets as far as the addon. */
   #ifOpen<T>(value: T): Promise<T> {
     return this.#closing === undefined ? Promise.resolve(value) : this.#refuse(closed());
+  }
+
+  /** How long a plain `acquire` queues that does not say so itself. */
+  #waitOfPlain(isLockStep: boolean): number {
+    return (this.#settings.acquireQueues ?? isLockStep) ? DEFAULT_WAIT : 0;
   }
 
   #refuse(thrown: unknown): Promise<never> {

@@ -19,7 +19,10 @@ export interface LocksOptions {
   redisOptions?: RedisConnectionOptions | undefined;
   /** What the names of locks begin with in Redis. In memory, the name of the table. Default: `medusa_lock:`. */
   namespace?: string | undefined;
-  /** How long `execute` waits for a lock, in seconds. A number in a string will do. Default: 5. */
+  /**
+   * How long `execute` waits for a lock, in seconds, where the call does not say. It is there to give up on a lock that is
+   * stuck: while the lock changes hands it begins anew, see `waitWhileMoving`. A number in a string will do. Default: 5.
+   */
   waitLockingTimeout?: number | string | undefined;
   /**
    * Where polls of Redis begin that back off, in milliseconds. A waiter is told when its turn comes; the next one
@@ -40,8 +43,19 @@ export interface LocksOptions {
    * for as long as the job runs. Less than 0.1 counts as 0.1. Default: 15.
    */
   lease?: number | undefined;
-  /** How long a plain `acquire` queues for a held lock before it is refused, in seconds. Default: 0. */
+  /**
+   * How long a plain `acquire` queues for a held lock before it is refused, in seconds. A number counts for every such
+   * call. Default: 2 for the calls that Medusa's own workflows make for carts, orders and payments (no owner, an `expire`, and
+   * the property `provider`), so that customers who press a button at the same time are served one after the other and not
+   * refused; 0 for every other, whose caller wants to know at once.
+   */
   acquireWait?: number | undefined;
+  /**
+   * How long `execute` and `acquire` wait in all, in seconds, where the call does not say and the lock changes hands all the
+   * time: who waits in a line that moves will have its turn. A lock that one holder keeps is given up on after
+   * `waitLockingTimeout` or `acquireWait`. 0: the line makes no difference. Default: 30.
+   */
+  waitWhileMoving?: number | undefined;
   /**
    * What a lock without an owner means. `exclusive`: it is held, and nobody can take it. `open`: anybody may take it
    * over and release it, as Medusa's guide words it. Default: `exclusive`.
@@ -65,8 +79,8 @@ export interface LocksOptions {
 /** The options, checked and with their defaults. Times are in milliseconds. */
 export interface Settings {
   readonly native: NativeOptions;
-  readonly waitMs: number;
-  readonly acquireWaitMs: number;
+  /** Whether a plain `acquire` queues whoever makes it; undefined: only one that Medusa's lock step makes. */
+  readonly acquireQueues: boolean | undefined;
   readonly leaseMs: number;
   readonly shutdownGraceMs: number;
 }
@@ -78,6 +92,9 @@ const RESERVED_PREFIX = "locking-native:";
 
 /** The longest namespace, in UTF-16 units. */
 const NAMESPACE_MAX = 256;
+
+/** For how long an `acquire` of Medusa's lock step queues, in seconds. */
+const LOCK_STEP_WAIT = 2;
 
 const SECONDS = { of: "seconds", min: 0, max: SECONDS_MAX } as const;
 const INTERVAL = { of: "milliseconds", min: 0, above: true, max: 3_600_000, orText: true } as const;
@@ -100,17 +117,20 @@ export function readOptions(options: unknown): { settings: Settings; ignored: re
   const redis =
     redisUrl === undefined && redisOptions === undefined ? undefined : readRedisOptions(redisUrl, redisOptions);
   const leaseMs = milliseconds(reader, "lease", 15, { ...SECONDS, above: true });
+  const acquireWait = reader.number("acquireWait", SECONDS);
   const native: NativeOptions = {
     namespace: readNamespace(reader, redis?.keyPrefix ?? ""),
     ownerlessOpen: reader.oneOf("ownerless", ["exclusive", "open"]) === "open",
     leaseMs,
+    waitMs: milliseconds(reader, "waitLockingTimeout", 5, { ...SECONDS, orText: true }),
+    acquireWaitMs: Math.ceil((acquireWait ?? LOCK_STEP_WAIT) * 1000),
+    waitWhileMovingMs: milliseconds(reader, "waitWhileMoving", 30, SECONDS),
     maxStallMs: milliseconds(reader, "maxStall", 300, { ...SECONDS, above: true }),
   };
   const pace = readPace(reader);
   const settings = {
     native: redis === undefined ? native : { ...native, redis: { ...redis.connection, ...pace } },
-    waitMs: milliseconds(reader, "waitLockingTimeout", 5, { ...SECONDS, orText: true }),
-    acquireWaitMs: milliseconds(reader, "acquireWait", 0, SECONDS),
+    acquireQueues: acquireWait === undefined ? undefined : acquireWait > 0,
     leaseMs,
     shutdownGraceMs: milliseconds(reader, "shutdownGrace", 5, SECONDS),
   };

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::clock;
 use crate::core::moment::Moment;
 pub use crate::core::outcome::{Completion, Failure, Lock, Outcome};
-use crate::core::table::Patience;
+use crate::core::patience::Patience;
 use crate::core::ticket::Ticket;
 
 /// How long a request is ready to wait, from now.
@@ -22,6 +22,8 @@ pub enum Wait {
     Refuse,
     /// This long.
     For(Duration),
+    /// This long, and on while what keeps it changes hands, up to so long in all: see [`Patience::WhileMoving`].
+    WhileMoving(Duration, Duration),
     /// For ever.
     Forever,
 }
@@ -32,6 +34,8 @@ impl Wait {
         match self {
             Wait::Refuse => Patience::Refuse,
             Wait::For(span) => Patience::Until(now.after(span)),
+            Wait::WhileMoving(Duration::ZERO, _) => Patience::Refuse,
+            Wait::WhileMoving(span, most) => Patience::while_moving(now, span, most),
             Wait::Forever => Patience::Forever,
         }
     }

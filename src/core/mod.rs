@@ -13,5 +13,6 @@ pub mod key;
 pub mod moment;
 pub mod outcome;
 pub mod owner;
+pub mod patience;
 pub mod table;
 pub mod ticket;

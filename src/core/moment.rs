@@ -5,7 +5,7 @@ use std::time::Duration;
 /// A point in time: milliseconds on a clock that never goes back and that also counts while the machine sleeps.
 ///
 /// Only differences mean anything. Whoever owns the clock decides where zero is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment(u64);
 
 impl Moment {
@@ -26,6 +26,12 @@ impl Moment {
     pub fn after(self, span: Duration) -> Self {
         let ms = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
         Moment(self.0.saturating_add(ms))
+    }
+
+    /// This moment and `span` earlier; stops at the clock's zero.
+    pub fn before(self, span: Duration) -> Self {
+        let ms = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        Moment(self.0.saturating_sub(ms))
     }
 
     /// How long from `earlier` to this moment; zero when this moment comes first.

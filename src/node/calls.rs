@@ -33,12 +33,12 @@ pub type Keys = napi::Either<String, Vec<String>>;
 #[napi(object, object_from_js = false, object_to_js = false)]
 #[expect(dead_code, reason = "declares a type for index.d.ts; as_functions makes it")]
 pub struct NativeCalls {
-    /// Asks for `keys` for a job whose lease is `expireMs` (0: the default). A number above 0: granted, and that is
+    /// Asks for `keys` for a job whose lease is `expireMs` (0: the default). `timeoutMs` -2: the option's. A number above 0: granted, and that is
     /// the ticket and the fencing token; below 0: pending under the ticket of that amount; 0: refused; NaN: failed.
     #[napi(ts_type = "(keys: Keys, timeoutMs: number, expireMs: number) => number")]
     pub execute: (),
     /// Asks for `keys` as a lock of `ownerId`; absent: of nobody. `expireMs` 0: no expiry. `waitMs` 0: at once or not
-    /// at all; -1: for ever. Answers as `execute`.
+    /// at all; -1: for ever; -2: the option's. Answers as `execute`.
     #[napi(ts_type = "(keys: Keys, expireMs: number, waitMs: number, ownerId?: string) => number")]
     pub acquire: (),
     /// Ends the job of `ticket`. A number from 0: done; bit 0: its keys were held until now; bit 1: completions wait
@@ -53,6 +53,20 @@ pub struct NativeCalls {
 /// `waitMs` that means "for ever".
 const FOREVER: f64 = -1.0;
 
+/// `waitMs` that means the client's own wait for such a call, and on while the line moves.
+const DEFAULT_WAIT: f64 = -2.0;
+
+/// How long a client's calls wait that do not say so themselves.
+#[derive(Clone, Copy, Debug)]
+pub struct DefaultWaits {
+    /// `execute`.
+    pub execute: Duration,
+    /// `acquire`.
+    pub acquire: Duration,
+    /// How long in all behind locks that change hands.
+    pub while_moving: Duration,
+}
+
 /// The shortest lease. It only decides how long keys stay locked when a process dies, and a shorter one could not be
 /// renewed reliably.
 const LEASE_MS_MIN: f64 = 100.0;
@@ -62,6 +76,7 @@ pub struct Calls {
     inbox: Arc<Inbox>,
     backend: Backend,
     lease: Duration,
+    waits: DefaultWaits,
     closed: AtomicBool,
     /// The key that the last refused call was refused for.
     refused: Mutex<Option<Arc<str>>>,
@@ -70,12 +85,14 @@ pub struct Calls {
 }
 
 impl Calls {
-    /// For a client of `backend` whose jobs have `lease` unless they say otherwise.
-    pub fn new(inbox: Arc<Inbox>, backend: Backend, lease: Duration) -> Self {
+    /// For a client of `backend` whose jobs have `lease`, and whose calls wait for as long as `waits`, unless they say
+    /// otherwise.
+    pub fn new(inbox: Arc<Inbox>, backend: Backend, lease: Duration, waits: DefaultWaits) -> Self {
         Calls {
             inbox,
             backend,
             lease,
+            waits,
             closed: AtomicBool::new(false),
             refused: Mutex::default(),
             failure: Mutex::default(),
@@ -133,24 +150,26 @@ impl Calls {
         } else {
             self.lease
         };
-        self.ask(argument(ctx, 0)?, Claim::Job, lease, argument(ctx, 1)?)
+        let wait = self.wait_of(argument(ctx, 1)?, self.waits.execute);
+        self.ask(argument(ctx, 0)?, Claim::Job, lease, wait)
     }
 
     fn acquire(&self, ctx: &FunctionCallContext<'_>) -> Result<f64, Failure> {
         let owner = owner_argument(ctx, 3)?;
         let expire_ms: f64 = argument(ctx, 1)?;
         let expire = (expire_ms > 0.0).then(|| span(expire_ms));
+        let wait = self.wait_of(argument(ctx, 2)?, self.waits.acquire);
         self.ask(
             argument(ctx, 0)?,
             Claim::Lock { owner, expire },
             Duration::ZERO,
-            argument(ctx, 2)?,
+            wait,
         )
     }
 
-    fn ask(&self, keys: KeyArgument, claim: Claim, lease: Duration, wait_ms: f64) -> Result<f64, Failure> {
+    fn ask(&self, keys: KeyArgument, claim: Claim, lease: Duration, wait: Wait) -> Result<f64, Failure> {
         self.check_open()?;
-        let (keys, wait) = (keys.0?, wait_of(wait_ms));
+        let keys = keys.0?;
         match &self.backend {
             // In one process a lease would outlive nothing that its job does not.
             Backend::Memory(member) => Ok(match member.request(keys, claim, wait)? {
@@ -163,6 +182,18 @@ impl Calls {
             }),
             #[cfg(feature = "redis")]
             Backend::Redis(member) => Ok(pending(member.request(keys, claim, lease, |now| wait.from(now))?)),
+        }
+    }
+
+    fn wait_of(&self, wait_ms: f64, default: Duration) -> Wait {
+        if wait_ms <= DEFAULT_WAIT {
+            Wait::WhileMoving(default, self.waits.while_moving)
+        } else if wait_ms <= FOREVER {
+            Wait::Forever
+        } else if wait_ms <= 0.0 {
+            Wait::Refuse
+        } else {
+            Wait::For(span(wait_ms))
         }
     }
 
@@ -242,15 +273,5 @@ fn owner_argument(ctx: &FunctionCallContext<'_>, index: usize) -> Result<Owner, 
         argument(ctx, index).map(|OwnerArgument(owner)| owner)
     } else {
         Ok(Owner::Anyone)
-    }
-}
-
-fn wait_of(wait_ms: f64) -> Wait {
-    if wait_ms <= FOREVER {
-        Wait::Forever
-    } else if wait_ms <= 0.0 {
-        Wait::Refuse
-    } else {
-        Wait::For(span(wait_ms))
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use napi_derive::napi;
 
+use super::calls::DefaultWaits;
 use super::error::{Result, invalid_option};
 #[cfg(feature = "redis")]
 use crate::backend::Sink;
@@ -32,6 +33,12 @@ pub struct NativeOptions {
     pub ownerless_open: bool,
     /// The lease of `execute`, in milliseconds.
     pub lease_ms: f64,
+    /// How long an `execute` waits that does not say so itself, in milliseconds.
+    pub wait_ms: f64,
+    /// The same of an `acquire`.
+    pub acquire_wait_ms: f64,
+    /// How long such calls wait in all behind locks that change hands, in milliseconds.
+    pub wait_while_moving_ms: f64,
     /// How long the event loop may be stuck before its leases are no longer renewed, in milliseconds.
     pub max_stall_ms: f64,
     /// Absent: locks within this process.
@@ -138,6 +145,7 @@ pub struct CommonOptions {
     pub namespace: String,
     pub ownerless: Ownerless,
     pub lease: Duration,
+    pub waits: DefaultWaits,
     pub max_stall: Duration,
 }
 
@@ -152,6 +160,11 @@ impl CommonOptions {
                 Ownerless::Exclusive
             },
             lease: milliseconds("lease", options.lease_ms)?,
+            waits: DefaultWaits {
+                execute: milliseconds("waitLockingTimeout", options.wait_ms)?,
+                acquire: milliseconds("acquireWait", options.acquire_wait_ms)?,
+                while_moving: milliseconds("waitWhileMoving", options.wait_while_moving_ms)?,
+            },
             max_stall: milliseconds("maxStall", options.max_stall_ms)?,
         })
     }

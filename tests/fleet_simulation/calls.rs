@@ -8,7 +8,8 @@ use medusa_locking_native::core::fleet::{ErrandKind, Held, Wish};
 use medusa_locking_native::core::key::KeySet;
 use medusa_locking_native::core::moment::Moment;
 use medusa_locking_native::core::owner::Owner;
-use medusa_locking_native::core::table::{Claim as TableClaim, Patience};
+use medusa_locking_native::core::patience::Patience;
+use medusa_locking_native::core::table::Claim as TableClaim;
 
 use super::claims::{Check, Claim, Errand, ErrandOf, Stand, What};
 use super::plan::{Age, Deed, Wait};

@@ -266,6 +266,7 @@ impl Queues<'_> {
             look_in: look.filter(|_| !is_endless).map(Duration::from_millis),
             ticket,
             silent,
+            held_for: Duration::ZERO,
         }))
     }
 

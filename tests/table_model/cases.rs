@@ -5,7 +5,8 @@ use std::time::Duration;
 use medusa_locking_native::core::error::RequestError;
 use medusa_locking_native::core::moment::Moment;
 use medusa_locking_native::core::owner::Owner;
-use medusa_locking_native::core::table::{Change, Claim, Client, Limits, Ownerless, Patience};
+use medusa_locking_native::core::patience::Patience;
+use medusa_locking_native::core::table::{Change, Claim, Client, Limits, Ownerless};
 
 use super::scene::{Asked, Scene, lock, named};
 

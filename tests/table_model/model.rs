@@ -9,8 +9,9 @@ use std::sync::Arc;
 use medusa_locking_native::core::error::RequestError;
 use medusa_locking_native::core::moment::Moment;
 use medusa_locking_native::core::owner::Owner;
+use medusa_locking_native::core::patience::Patience;
 use medusa_locking_native::core::table::{
-    Change, Claim, Client, Effect, Limits, LockView, Ownerless, Patience, Request, Verdict,
+    Change, Claim, Client, Effect, Limits, LockView, Ownerless, Request, Verdict,
 };
 use medusa_locking_native::core::ticket::Ticket;
 
@@ -173,7 +174,7 @@ impl Model {
             self.settle(now);
         }
         let patience_of = |request: &Request| match request.patience {
-            Patience::Until(moment) => moment,
+            Patience::Until(moment) | Patience::WhileMoving { first: moment, .. } => moment,
             Patience::Refuse | Patience::Forever => Moment::NEVER,
         };
         let first = |model: &Model| {
@@ -202,7 +203,7 @@ impl Model {
         match request.patience {
             Patience::Refuse => return Ok(Verdict::Refused(key)),
             Patience::Until(moment) if moment <= now => return Ok(Verdict::Refused(key)),
-            Patience::Until(_) | Patience::Forever => {}
+            Patience::Until(_) | Patience::WhileMoving { .. } | Patience::Forever => {}
         }
         let Limits {
             waiters_per_key_max,
@@ -336,7 +337,7 @@ impl Model {
     pub fn next_deadline(&self) -> Moment {
         let expiries = self.held.values().filter_map(|held| held.expires_at);
         let timeouts = self.waiting.iter().filter_map(|request| match request.patience {
-            Patience::Until(moment) => Some(moment),
+            Patience::Until(moment) | Patience::WhileMoving { first: moment, .. } => Some(moment),
             Patience::Refuse | Patience::Forever => None,
         });
         expiries.chain(timeouts).min().unwrap_or(Moment::NEVER)

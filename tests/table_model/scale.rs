@@ -5,7 +5,8 @@ use std::time::Duration;
 use medusa_locking_native::core::key::KEYS_PER_CALL_MAX;
 use medusa_locking_native::core::moment::Moment;
 use medusa_locking_native::core::owner::Owner;
-use medusa_locking_native::core::table::{Claim, Limits, Ownerless, Patience};
+use medusa_locking_native::core::patience::Patience;
+use medusa_locking_native::core::table::{Claim, Limits, Ownerless};
 use medusa_locking_native::core::ticket::Ticket;
 
 use super::scene::{Scene, lock, named};

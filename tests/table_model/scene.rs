@@ -3,8 +3,9 @@
 use medusa_locking_native::core::error::RequestError;
 use medusa_locking_native::core::moment::Moment;
 use medusa_locking_native::core::owner::Owner;
+use medusa_locking_native::core::patience::Patience;
 use medusa_locking_native::core::table::{
-    Change, Claim, Client, Effect, Limits, Ownerless, Patience, Request, Table, Verdict,
+    Change, Claim, Client, Effect, Limits, Ownerless, Request, Table, Verdict,
 };
 use medusa_locking_native::core::ticket::Ticket;
 

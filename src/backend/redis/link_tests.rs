@@ -11,7 +11,8 @@ use crate::backend::redis::scene::{self, News};
 use crate::core::fleet::{Command, Wish};
 use crate::core::key::KeySet;
 use crate::core::outcome::Outcome;
-use crate::core::table::{Claim, Patience};
+use crate::core::patience::Patience;
+use crate::core::table::Claim;
 use crate::core::ticket::Ticket;
 
 const ASKED: Ticket = Ticket::new(7);

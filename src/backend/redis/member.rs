@@ -23,7 +23,8 @@ use crate::core::fleet::{Config, ErrandKind, Fleet, Held, Sent, Wish};
 use crate::core::key::KeySet;
 use crate::core::moment::Moment;
 use crate::core::outcome::{Completion, Failure, Outcome};
-use crate::core::table::{Claim, Patience};
+use crate::core::patience::Patience;
+use crate::core::table::Claim;
 use crate::core::ticket::Ticket;
 use crate::scheduler::{Alarm, Scheduler, Timed};
 

@@ -78,7 +78,7 @@ fn decode_page(names: &Names, page: Vec<Reply>) -> Option<Answer> {
     Some(Answer::Page(cursor, found.iter().filter_map(key_of).collect()))
 }
 
-/// `{i, ms}`: which lock is held, and for how long; with a ticket, and whether it is held in silence, of one that waits.
+/// `{i, ms}`: which lock is held, and for how long; with a ticket, whether it is held in silence, and since when, of one that waits.
 fn decode_busy(keys: &KeySet, busy: &[Reply], may_wait: bool) -> Option<Answer> {
     let (index, ms, waiting) = match busy {
         [Reply::Int(index), Reply::Int(ms)] => (index, ms, None),
@@ -87,7 +87,11 @@ fn decode_busy(keys: &KeySet, busy: &[Reply], may_wait: bool) -> Option<Answer> 
             Reply::Int(ms),
             Reply::Int(ticket),
             Reply::Int(silent),
-        ] if may_wait => (index, ms, Some((whole_number(*ticket)?, *silent == 1))),
+            Reply::Int(held_ms),
+        ] if may_wait => {
+            let held_for = Duration::from_millis(u64::try_from(*held_ms).ok()?);
+            (index, ms, Some((whole_number(*ticket)?, *silent == 1, held_for)))
+        }
         _ => return None,
     };
     let key = usize::try_from(*index)
@@ -101,11 +105,12 @@ fn decode_busy(keys: &KeySet, busy: &[Reply], may_wait: bool) -> Option<Answer> 
     };
     Some(match waiting {
         None => Answer::Busy(key, lapses_in),
-        Some((ticket, silent)) => Answer::Waiting(Waiting {
+        Some((ticket, silent, held_for)) => Answer::Waiting(Waiting {
             key,
             look_in: lapses_in,
             ticket,
             silent,
+            held_for,
         }),
     })
 }

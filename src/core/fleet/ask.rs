@@ -7,7 +7,8 @@ use crate::core::key::KeySet;
 use crate::core::moment::Moment;
 use crate::core::outcome::Failure;
 use crate::core::owner::Owner;
-use crate::core::table::{Claim, Patience};
+use crate::core::patience::Patience;
+use crate::core::table::Claim;
 use crate::core::ticket::Ticket;
 
 /// What a request wants.
@@ -82,6 +83,8 @@ pub(super) struct Ask {
     pub(super) extending: bool,
     /// It may ask as soon as nothing holds it back.
     pub(super) held_back: bool,
+    /// Its wait has come to its end but for one look at whether the lock has changed hands.
+    pub(super) takes_last_look: bool,
     /// Its ticket in the server's queues; 0: none yet.
     pub(super) server_ticket: u64,
     /// How often it found its lock held by somebody who will not call.
@@ -111,6 +114,7 @@ impl Ask {
             settle_twice: false,
             extending: false,
             held_back: false,
+            takes_last_look: false,
             server_ticket: 0,
             tries: 0,
             busy: None,

@@ -11,7 +11,8 @@ use super::lease::Grant;
 use super::{Answer, Command, Fleet, Lease, Timer};
 use crate::core::moment::Moment;
 use crate::core::outcome::Outcome;
-use crate::core::table::{Claim, Patience};
+use crate::core::patience::Patience;
+use crate::core::table::Claim;
 use crate::core::ticket::Ticket;
 
 /// The longest time for which a request that waits on the server does not ask there. Half of the time within which a lock
@@ -29,8 +30,7 @@ impl Fleet {
         };
         let ends_at = match ask.wish.patience {
             Patience::Refuse => Some(now.after(self.config.command_timeout)),
-            Patience::Until(moment) => Some(moment),
-            Patience::Forever => None,
+            patience => patience.ends_at(),
         };
         ask.ends_at = ends_at;
         if let Some(at) = ends_at {
@@ -124,6 +124,7 @@ impl Fleet {
                     return self.start_cancel(ticket);
                 }
                 self.wait_in_line(now, ticket, &waiting);
+                self.line_seen(now, ticket, waiting.held_for);
             }
             Answer::Error(error) => {
                 // A script that fails half-way has done the first half. What passes is said before anything is written.
@@ -160,6 +161,9 @@ impl Fleet {
             return;
         };
         let has_place = ask.has_place;
+        if has_place {
+            self.lines.moved(now, &ask.wish.keys);
+        }
         let Wish {
             keys, claim, lease, ..
         } = ask.wish;

@@ -228,6 +228,7 @@ impl Fleet {
         let before = lease.job();
         let token = lease.pass_to(heir);
         self.lines.leave(before, lease.keys());
+        self.lines.moved(now, lease.keys());
         self.passed.insert(heir, grant);
         self.tell(heir, Outcome::Granted(token));
         self.reserve_more(now, grant);

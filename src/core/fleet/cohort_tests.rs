@@ -5,7 +5,8 @@ use crate::core::backoff::Backoff;
 use crate::core::fleet::{Config, Push, Sent, Waiting, Wish};
 use crate::core::key::KeySet;
 use crate::core::outcome::Completion;
-use crate::core::table::{Claim, Limits, Patience};
+use crate::core::patience::Patience;
+use crate::core::table::{Claim, Limits};
 
 pub(in crate::core::fleet) fn at(ms: u64) -> Moment {
     Moment::from_ms(ms)

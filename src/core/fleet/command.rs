@@ -184,6 +184,8 @@ pub struct Waiting {
     pub ticket: u64,
     /// What it waits for is held by a node that tells nobody when it releases it.
     pub silent: bool,
+    /// For how long that has been with its holder, as far as the server can tell.
+    pub held_for: Duration,
 }
 
 /// What the server says of its own accord: a hint, which may be late, doubled, or lost.

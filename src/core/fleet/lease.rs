@@ -171,6 +171,7 @@ impl Fleet {
         // the caller has waited long enough, that is what the caller is told.
         let answer_by = lease.ends_at.min(now.after(self.config.command_timeout));
         let keys = lease.keys.clone();
+        self.lines.moved(now, &keys);
         let kind = ErrandKind::Finish {
             keys: lease.keys,
             grant,

@@ -4,6 +4,7 @@
 //! server to say, which knows who else in the fleet wants which of the keys.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use hashbrown::HashMap;
 use hashbrown::hash_map::{Entry, EntryRef};
@@ -31,6 +32,10 @@ struct Line {
     first: Ticket,
     /// Whoever waits for its turn, in order.
     behind: BTreeSet<Ticket>,
+    /// When the keys last changed hands, as far as is known here.
+    moved_at: Moment,
+    /// When the server last said so.
+    seen_at: Moment,
 }
 
 impl Lines {
@@ -48,12 +53,14 @@ impl Lines {
     }
 
     /// Whether `ticket`, which takes the last place for `keys`, is the first there.
-    fn join(&mut self, ticket: Ticket, keys: &KeySet) -> Result<bool, RequestError> {
+    fn join(&mut self, now: Moment, ticket: Ticket, keys: &KeySet) -> Result<bool, RequestError> {
         match self.lines.entry(keys.clone()) {
             Entry::Vacant(line) => {
                 line.insert(Line {
                     first: ticket,
                     behind: BTreeSet::new(),
+                    moved_at: now,
+                    seen_at: now,
                 });
                 Ok(true)
             }
@@ -99,6 +106,26 @@ impl Lines {
         }
     }
 
+    /// The keys changed hands at `at`, or later.
+    pub(super) fn moved(&mut self, at: Moment, keys: &KeySet) {
+        if let Some(line) = self.waiting_mut(keys) {
+            line.moved_at = line.moved_at.max(at);
+        }
+    }
+
+    /// The server has said for how long `keys` have been with their holder.
+    pub(super) fn seen(&mut self, now: Moment, keys: &KeySet, held_for: Duration) {
+        if let Some(line) = self.lines.get_mut(keys) {
+            line.moved_at = line.moved_at.max(now.before(held_for));
+            line.seen_at = now;
+        }
+    }
+
+    /// When the keys last changed hands, and when that was last looked at.
+    pub(super) fn movement(&self, keys: &KeySet) -> Option<(Moment, Moment)> {
+        self.lines.get(keys).map(|line| (line.moved_at, line.seen_at))
+    }
+
     /// Whether anybody stands behind a first one.
     pub(super) fn has_anybody_behind(&self) -> bool {
         self.behind > 0
@@ -124,6 +151,10 @@ impl Lines {
     fn waiting(&self, keys: &KeySet) -> Option<&Line> {
         (self.behind > 0).then(|| self.lines.get(keys)).flatten()
     }
+
+    fn waiting_mut(&mut self, keys: &KeySet) -> Option<&mut Line> {
+        (self.behind > 0).then(|| self.lines.get_mut(keys)).flatten()
+    }
 }
 
 impl Fleet {
@@ -131,8 +162,13 @@ impl Fleet {
     ///
     /// # Errors
     /// As many wait as may.
-    pub(super) fn take_place(&mut self, ticket: Ticket, keys: &KeySet) -> Result<bool, RequestError> {
-        self.lines.join(ticket, keys)
+    pub(super) fn take_place(
+        &mut self,
+        now: Moment,
+        ticket: Ticket,
+        keys: &KeySet,
+    ) -> Result<bool, RequestError> {
+        self.lines.join(now, ticket, keys)
     }
 
     /// Gives up the place of `ticket`: the next one that still waits may ask.
@@ -160,8 +196,10 @@ impl Fleet {
     }
 
     fn is_overdue(&self, now: Moment, ticket: Ticket) -> bool {
-        let ends_at = self.asks.get(&ticket).and_then(|ask| ask.ends_at);
-        ends_at.is_some_and(|at| at <= now)
+        let Some(ask) = self.asks.get(&ticket) else {
+            return false;
+        };
+        ask.ends_at.is_some_and(|at| at <= now) && self.prolonged(now, ask).is_none()
     }
 
     /// The patience of one that never got to ask has ended. It has left its line already.

@@ -23,6 +23,7 @@ mod errand;
 mod extend;
 mod lease;
 mod local_queue;
+mod moving;
 mod settle;
 mod timers;
 
@@ -37,7 +38,8 @@ use crate::core::error::RequestError;
 use crate::core::moment::Moment;
 use crate::core::outcome::{Completion, Failure, Outcome};
 use crate::core::owner::Owner;
-use crate::core::table::{Limits, Patience};
+use crate::core::patience::Patience;
+use crate::core::table::Limits;
 use crate::core::ticket::Ticket;
 use ask::Ask;
 pub use ask::Wish;
@@ -137,18 +139,13 @@ impl Fleet {
         let mut ask = Ask::new(now, wish, queues);
         if queues {
             let keys = &ask.wish.keys;
-            let waits = match patience {
-                Patience::Refuse => false,
-                Patience::Until(moment) => moment > now,
-                Patience::Forever => true,
-            };
-            if !waits && self.lines.has(keys) {
+            if !patience.waits_at(now) && self.lines.has(keys) {
                 let outcome = self.queue_timed_out(keys);
                 self.tell(ticket, outcome);
                 return Ok(());
             }
             let keys = keys.clone();
-            if !self.take_place(ticket, &keys)? {
+            if !self.take_place(now, ticket, &keys)? {
                 ask.wait_here();
                 self.keep_ask(ticket, ask);
                 self.arm_ask(now, ticket);

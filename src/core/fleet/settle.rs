@@ -11,7 +11,8 @@ use crate::core::key::KeySet;
 use crate::core::moment::Moment;
 use crate::core::outcome::Outcome;
 use crate::core::owner::Owner;
-use crate::core::table::{Claim, Patience};
+use crate::core::patience::Patience;
+use crate::core::table::Claim;
 use crate::core::ticket::Ticket;
 
 /// A request that could not wait for as long as this and got no answer timed out; for a longer one the server is out of
@@ -22,9 +23,10 @@ impl Fleet {
     /// The ask's patience ends.
     pub(super) fn ask_ends(&mut self, now: Moment, ticket: Ticket) {
         let Some(ask) = self.asks.get(&ticket) else { return };
-        if ask.caller_gone {
+        if ask.caller_gone || self.waits_on(now, ticket) {
             return;
         }
+        let Some(ask) = self.asks.get(&ticket) else { return };
         // Too short a wait says nothing about the server.
         let says_nothing = ask.armed_at.is_none_or(|at| now.since(at) < TELLING_WAIT);
         let first_key = ask.wish.keys.iter().next().filter(|_| says_nothing);

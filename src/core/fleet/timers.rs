@@ -119,7 +119,8 @@ mod tests {
     use crate::core::fleet::{Answer, Waiting, Wish};
     use crate::core::key::KeySet;
     use crate::core::outcome::Outcome;
-    use crate::core::table::{Claim, Patience};
+    use crate::core::patience::Patience;
+    use crate::core::table::Claim;
 
     const ENDS_MS: u64 = 60_000;
 
@@ -150,6 +151,7 @@ mod tests {
             look_in: None,
             ticket: 7,
             silent: false,
+            held_for: Duration::ZERO,
         };
         ask(&mut fleet, 1, "waited for", Answer::Waiting(waiting));
         for number in 2..5_000 {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hashbrown::hash_map::EntryRef;
 
-use super::{Change, Claim, Client, Effect, Job, Ownerless, Slot, Table, Waiter};
+use super::{Change, Claim, Client, Effect, Job, Ownerless, Slot, Table};
 use crate::core::key::KeySet;
 use crate::core::moment::Moment;
 use crate::core::owner::Owner;
@@ -34,7 +34,7 @@ impl Table {
         };
         // The last key gets the owner itself: most calls name no other.
         for (key, owner) in keys.iter().zip(std::iter::repeat_n(owner, keys.len())) {
-            if self.occupy(key, owner, ticket, expires_at) {
+            if self.occupy(now, key, owner, ticket, expires_at) {
                 self.look_at_admitted(key);
             }
         }
@@ -83,6 +83,7 @@ impl Table {
         let Some(Slot {
             queue,
             holder: Some(holder),
+            ..
         }) = self.slots.get(key)
         else {
             return;
@@ -123,21 +124,8 @@ impl Table {
         }
     }
 
-    /// The first key that a waiter cannot have yet.
-    pub(super) fn blocking(&self, ticket: Ticket, waiter: &Waiter) -> Option<Arc<str>> {
-        let may_have = |slot: &Slot| match &slot.holder {
-            None => slot.queue.first() == Some(&ticket),
-            Some(holder) => self.admits(&holder.owner, &waiter.claim),
-        };
-        waiter
-            .keys
-            .iter()
-            .find(|key| !self.slots.get(*key).is_some_and(may_have))
-            .cloned()
-    }
-
     /// Whether a key of `holder` may be taken by `claim` without being free.
-    fn admits(&self, holder: &Owner, claim: &Claim) -> bool {
+    pub(super) fn admits(&self, holder: &Owner, claim: &Claim) -> bool {
         match claim {
             Claim::Job => false,
             Claim::Lock { owner, .. } => {

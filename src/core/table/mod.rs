@@ -17,6 +17,7 @@
 mod evaluate;
 mod inspect;
 mod slot;
+mod timeout;
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::core::error::RequestError;
 use crate::core::key::KeySet;
 use crate::core::moment::Moment;
 use crate::core::owner::Owner;
+use crate::core::patience::Patience;
 use crate::core::ticket::Ticket;
 pub use inspect::LockView;
 use slot::Slot;
@@ -76,17 +78,6 @@ pub enum Claim {
         /// None: no expiry.
         expire: Option<Duration>,
     },
-}
-
-/// How long a request is ready to wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Patience {
-    /// Not at all.
-    Refuse,
-    /// Until this moment.
-    Until(Moment),
-    /// For as long as it takes.
-    Forever,
 }
 
 /// One request for a set of keys.
@@ -143,6 +134,8 @@ struct Waiter {
     client: Client,
     keys: KeySet,
     claim: Claim,
+    patience: Patience,
+    /// When the patience ends, unless the line moves until then.
     deadline: Option<Moment>,
 }
 
@@ -207,12 +200,9 @@ impl Table {
             self.settle(now, out);
             return Ok(Verdict::Granted);
         };
-        let deadline = match patience {
-            Patience::Refuse => return Ok(Verdict::Refused(blocked)),
-            Patience::Until(moment) if moment <= now => return Ok(Verdict::Refused(blocked)),
-            Patience::Until(moment) => Some(moment),
-            Patience::Forever => None,
-        };
+        if !patience.waits_at(now) {
+            return Ok(Verdict::Refused(blocked));
+        }
         self.check_limits(&keys)?;
         self.enqueue(
             ticket,
@@ -220,7 +210,8 @@ impl Table {
                 client,
                 keys,
                 claim,
-                deadline,
+                patience,
+                deadline: patience.ends_at(),
             },
         );
         Ok(Verdict::Queued)
@@ -229,7 +220,7 @@ impl Table {
     /// Ends the job of `ticket` and frees what it still holds. False when it lost a key before, or does not exist.
     pub fn finish(&mut self, now: Moment, ticket: Ticket, out: &mut Vec<Effect>) -> bool {
         self.tick(now, out);
-        let Some(job) = self.end_job(ticket) else {
+        let Some(job) = self.end_job(now, ticket) else {
             return false;
         };
         self.settle(now, out);
@@ -242,7 +233,7 @@ impl Table {
         let open = self.ownerless == Ownerless::Open;
         let mut all = true;
         for key in keys {
-            let freed = self.vacate_if(key, |holder| {
+            let freed = self.vacate_if(now, key, |holder| {
                 holder.owner == *owner || (open && holder.owner == Owner::Anyone)
             });
             match freed {
@@ -311,7 +302,7 @@ impl Table {
             .map(|(ticket, _)| *ticket)
             .collect();
         for ticket in running {
-            self.end_job(ticket);
+            self.end_job(now, ticket);
         }
         for (_, waiter) in &left {
             self.look_at(&waiter.keys);
@@ -325,7 +316,7 @@ impl Table {
         // those who wait for it.
         while self.expiries.first().is_some_and(|(at, ..)| *at <= now) {
             while let Some((_, _, key)) = self.expiries.first().filter(|(at, ..)| *at <= now).cloned() {
-                self.vacate_if(&key, |_| true);
+                self.vacate_if(now, &key, |_| true);
             }
             self.settle(now, out);
         }
@@ -339,26 +330,6 @@ impl Table {
         let expiry = self.expiries.first().map_or(Moment::NEVER, |(at, ..)| *at);
         let timeout = self.timeouts.first().map_or(Moment::NEVER, |(at, _)| *at);
         expiry.min(timeout)
-    }
-
-    fn time_out(&mut self, now: Moment, ticket: Ticket, out: &mut Vec<Effect>) {
-        let blocked = self
-            .waiters
-            .get(&ticket)
-            .and_then(|waiter| self.blocking(ticket, waiter));
-        let Some(waiter) = self.dequeue(ticket) else {
-            return;
-        };
-        // A waiter is never left grantable, so one of its keys was blocked; if not, the first names it well enough.
-        if let Some(key) = blocked.or_else(|| waiter.keys.iter().next().cloned()) {
-            out.push(Effect {
-                client: waiter.client,
-                ticket,
-                change: Change::TimedOut(key),
-            });
-        }
-        self.look_at(&waiter.keys);
-        self.settle(now, out);
     }
 
     fn check_limits(&self, keys: &KeySet) -> Result<(), RequestError> {

@@ -16,6 +16,8 @@ pub(super) struct Slot {
     pub holder: Option<Holder>,
     /// Who waits, first come first. A set because waiters also leave from the middle.
     pub queue: BTreeSet<Ticket>,
+    /// When it was last taken, by another owner than before, or freed.
+    pub changed_at: Moment,
 }
 
 /// Who holds a key.
@@ -82,11 +84,11 @@ impl Table {
     }
 
     /// Ends a job and takes its keys from it. Who waits for these is noted, and not looked at yet.
-    pub(super) fn end_job(&mut self, ticket: Ticket) -> Option<Job> {
+    pub(super) fn end_job(&mut self, now: Moment, ticket: Ticket) -> Option<Job> {
         let job = self.jobs.remove(&ticket)?;
         let owner = Owner::Job(ticket);
         for key in &job.keys {
-            self.vacate_if(key, |holder| holder.owner == owner);
+            self.vacate_if(now, key, |holder| holder.owner == owner);
         }
         Some(job)
     }
@@ -96,6 +98,7 @@ impl Table {
     /// True when it was somebody else's or nobody's before, and others wait for it.
     pub(super) fn occupy(
         &mut self,
+        now: Moment,
         key: &Arc<str>,
         owner: Owner,
         grant: Ticket,
@@ -113,6 +116,9 @@ impl Table {
             expires_at,
             taken_again,
         });
+        if changed_hands {
+            slot.changed_at = now;
+        }
         let is_waited_for = !slot.queue.is_empty();
         if let Some(at) = old_expiry {
             self.expiries.remove(&(at, grant, Arc::clone(key)));
@@ -127,6 +133,7 @@ impl Table {
     /// nobody waits for is forgotten.
     pub(super) fn vacate_if(
         &mut self,
+        now: Moment,
         key: &Arc<str>,
         condition: impl FnOnce(&Holder) -> bool,
     ) -> Option<Holder> {
@@ -135,6 +142,7 @@ impl Table {
         };
         let slot = entry.get_mut();
         let holder = slot.holder.take_if(|holder| condition(holder))?;
+        slot.changed_at = now;
         match slot.queue.first() {
             Some(head) => drop(self.candidates.insert(*head)),
             None => drop(entry.remove()),
@@ -160,7 +168,7 @@ impl Table {
             .map(|(key, _)| Arc::clone(key))
             .collect();
         for key in &keys {
-            if let Some(holder) = self.vacate_if(key, |_| true) {
+            if let Some(holder) = self.vacate_if(now, key, |_| true) {
                 self.tell_lost(&holder, key, out);
             }
         }

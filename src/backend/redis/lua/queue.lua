@@ -12,6 +12,8 @@ local function open_queues(list, me, queues, more)
   local CLAIM_MS, STALE_US, FOLLOW_MS, WATCH_MS = 2000, 2000000, 2000, 1200
   local REIGN_US, GAP_MS, OLD_GAP_MS, OLD_US = 1000000, 30, 250, 60000000
   local ROUNDS_MAX = 100000
+  -- Two looks at when one lock ends differ by less, for the clock goes on while a script runs.
+  local SAME_END_MS = 5
 
   local q = { granted = false, pause = 0 }
   -- Inboxes that nobody listens to, and waiters that have been looked at since the last one left.
@@ -334,42 +336,95 @@ local function open_queues(list, me, queues, more)
     return ticket
   end
 
-  -- A node that knows no queue holds the lock: it tells nobody when it releases it.
-  local function is_silent(holder, queue)
+  -- The token of a lock's grant; '0': it is handed over and not claimed. Nil: a node that knows no queue holds it, which says
+  -- neither when it took it nor when it releases it.
+  local function token_of(holder, queue)
+    local token = string.match(holder, '^execute:.*#(%d+)$')
+    if token then
+      return token
+    end
     -- A record that ends at another time than the lock is of a lock before it. The clock goes on while a script runs.
     local ms, record_ms = redis.call('PTTL', lock_of(queue)), redis.call('PTTL', record_of(queue))
-    local is_recorded = record_ms ~= -2
-      and (ms < 0 or (record_ms <= ms and record_ms >= redis.call('PTTL', lock_of(queue))))
-    if string.find(holder, '^execute:.*#%d+$') or is_recorded then
-      return false
+    if record_ms ~= -2 and (ms < 0 or (record_ms <= ms and record_ms >= redis.call('PTTL', lock_of(queue)))) then
+      return string.match(redis.call('GET', record_of(queue)) or '', '^%S+ (%d+)') or '0'
     end
+  end
+
+  -- Such a node holds the lock, and `me` is next.
+  local function note_old(queue)
     local _, marks = head(queue)
     if (marks.old or 0) < now_us() + OLD_US / 2 then
       set_mark(queue, -2, 'old', now_us() + OLD_US)
     end
     redis.call('ZREMRANGEBYSCORE', queue, -1, -1)
-    return true
+  end
+
+  -- Since when (us) `waiter` has found the same lock of such a node. Two of nobody differ by when they end.
+  local function seen_since(waiter, i, holder, queue)
+    local ends_ms = holder == '*' and redis.call('PTTL', lock_of(queue)) or -1
+    ends_ms = ends_ms < 0 and -1 or ends_ms + math.floor(now_us() / 1000)
+    local before_ms, since, before = string.match(waiter['seen' .. i] or '', '^(%S+) (%S+) (.*)$')
+    if before == holder and math.abs(before_ms - ends_ms) <= SAME_END_MS then
+      return tonumber(since)
+    end
+    local seen = string.format('%.0f %.0f %s', ends_ms, now_us(), holder)
+    redis.call('HSET', waiter.name, 'seen' .. i, seen)
+    return now_us()
+  end
+
+  -- Since when (us) a lock that is held against `waiter`, whose i-th queue this is, has been its holder's.
+  local function held_since(waiter, i, holder, queue, token)
+    local since = token and tonumber(token) or seen_since(waiter, i, holder, queue)
+    -- Token 0 has just been handed over.
+    return since > 0 and math.min(since, now_us()) or now_us()
+  end
+
+  -- The same of all locks that are held against the waiter of this name: the earliest, for one that stays is what counts.
+  local function all_held_since(name)
+    local waiter, oldest = read(name), now_us()
+    for i, queue in ipairs(waiter or {}) do
+      local holder = redis.pcall('GET', lock_of(queue))
+      if type(holder) == 'string' and not is_own(waiter, holder) then
+        oldest = math.min(oldest, held_since(waiter, i, holder, queue, token_of(holder, queue)))
+      end
+    end
+    return oldest
   end
 
   -- The reply to `me`, which waits: which lock keeps it, when to look again because that may lapse (ms; -1: no telling),
-  -- its ticket, and whether a silent node holds what it waits for.
+  -- its ticket, whether a silent node holds what it waits for, and for how long (ms) what keeps it has not changed hands.
   function q.wait_reply(queues, ticket)
     local waiter, index, look, silent = read(me), nil, q.pause > 0 and q.pause or -1, 0
+    local oldest, firsts = now_us(), {}
     for i, queue in ipairs(queues) do
       local lock = lock_of(queue)
       local holder = redis.pcall('GET', lock)
       if holder and not (type(holder) == 'string' and is_own(waiter, holder)) then
         index = index or i
-        if next_of(queue) == me then
+        local is_next = next_of(queue) == me
+        if is_next then
           local ms = redis.call('PTTL', lock)
           look = math.max(look, ms < 0 and math.huge or ms)
-          if type(holder) == 'string' and is_silent(holder, queue) then
+        end
+        if type(holder) == 'string' then
+          local token = token_of(holder, queue)
+          if is_next and not token then
             silent = 1
+            note_old(queue)
           end
+          oldest = math.min(oldest, held_since(waiter, i, holder, queue, token))
+        end
+      elseif not holder then
+        -- Who is first for a free lock waits for others of its own.
+        local first = head(queue)
+        if first and first ~= me and not firsts[first] then
+          firsts[first] = true
+          oldest = math.min(oldest, all_held_since(first))
         end
       end
     end
-    return { index or 1, look == math.huge and -1 or look, tonumber(ticket), silent }
+    local held_ms = math.floor((now_us() - oldest) / 1000)
+    return { index or 1, look == math.huge and -1 or look, tonumber(ticket), silent, held_ms }
   end
 
   -- `me` has its locks for `ms`, as `owner` ('' for a job): it leaves its queues. Whoever comes next is told if they may

@@ -1,0 +1,91 @@
+//! The end of a waiter's patience.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::{Change, Effect, Slot, Table, Waiter};
+use crate::core::moment::Moment;
+use crate::core::ticket::Ticket;
+
+impl Table {
+    /// The deadline of a waiter has come: it waits on where the keys that keep it change hands, else it is told.
+    pub(super) fn time_out(&mut self, now: Moment, ticket: Ticket, out: &mut Vec<Effect>) {
+        let Some(waiter) = self.waiters.get(&ticket) else {
+            return;
+        };
+        if let Some(later) = self.prolonged(now, ticket, waiter) {
+            self.set_deadline(ticket, later);
+            return;
+        }
+        let blocked = self.blocking(ticket, waiter);
+        let Some(waiter) = self.dequeue(ticket) else {
+            return;
+        };
+        // A waiter is never left grantable, so one of its keys was blocked; if not, the first names it well enough.
+        if let Some(key) = blocked.or_else(|| waiter.keys.iter().next().cloned()) {
+            out.push(Effect {
+                client: waiter.client,
+                ticket,
+                change: Change::TimedOut(key),
+            });
+        }
+        self.look_at(&waiter.keys);
+        self.settle(now, out);
+    }
+
+    /// Until when a waiter waits on because what keeps it has changed hands a short while ago.
+    fn prolonged(&self, now: Moment, ticket: Ticket, waiter: &Waiter) -> Option<Moment> {
+        waiter.patience.prolonged(now)?;
+        let (mut moved_at, heads) = self.held_against(ticket, waiter);
+        for head in heads {
+            if let Some(first) = self.waiters.get(&head) {
+                moved_at = moved_at.min(self.held_against(head, first).0);
+            }
+        }
+        waiter.patience.prolonged(moved_at).filter(|later| *later > now)
+    }
+
+    /// When the keys that others hold against a waiter last changed hands: of several the one that has been still for longest
+    /// counts, for a lock that one holder keeps is to be given up on. And who stands before it at those that are free: they
+    /// wait for others of their keys.
+    fn held_against(&self, ticket: Ticket, waiter: &Waiter) -> (Moment, BTreeSet<Ticket>) {
+        let mut still_since = Moment::NEVER;
+        let mut heads = BTreeSet::new();
+        let slots = waiter.keys.iter().filter_map(|key| self.slots.get(key));
+        for slot in slots.filter(|slot| !self.may_have(ticket, waiter, slot)) {
+            if slot.holder.is_some() {
+                still_since = still_since.min(slot.changed_at);
+            } else {
+                heads.extend(slot.queue.first());
+            }
+        }
+        (still_since, heads)
+    }
+
+    fn set_deadline(&mut self, ticket: Ticket, at: Moment) {
+        if let Some(waiter) = self.waiters.get_mut(&ticket) {
+            if let Some(before) = waiter.deadline.replace(at) {
+                self.timeouts.remove(&(before, ticket));
+            }
+            self.timeouts.insert((at, ticket));
+        }
+    }
+
+    /// The first key that a waiter cannot have yet.
+    pub(super) fn blocking(&self, ticket: Ticket, waiter: &Waiter) -> Option<Arc<str>> {
+        let is_free_for = |slot: &Slot| self.may_have(ticket, waiter, slot);
+        waiter
+            .keys
+            .iter()
+            .find(|key| !self.slots.get(*key).is_some_and(is_free_for))
+            .cloned()
+    }
+
+    /// Whether a waiter may have this key of its set now.
+    fn may_have(&self, ticket: Ticket, waiter: &Waiter, slot: &Slot) -> bool {
+        match &slot.holder {
+            None => slot.queue.first() == Some(&ticket),
+            Some(holder) => self.admits(&holder.owner, &waiter.claim),
+        }
+    }
+}
