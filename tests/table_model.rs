@@ -30,6 +30,7 @@ use model::{Model, Told};
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{RngAlgorithm, TestCaseResult};
+use scene::tokens;
 
 /// At least so many histories for each test and mode; more if the environment says so.
 const CASES: u32 = 1_000;
@@ -83,7 +84,10 @@ proptest! {
 }
 
 fn run_beside_the_model(ownerless: Ownerless, limits: Limits, events: &[Event]) -> TestCaseResult {
-    let (mut table, mut model) = (Table::new(ownerless, limits), Model::new(ownerless, limits));
+    let (mut table, mut model) = (
+        Table::new(ownerless, limits, tokens),
+        Model::new(ownerless, limits),
+    );
     for event in events {
         let mut effects = Vec::new();
         let answer = make(&mut table, event.now, &event.call, &mut effects);
@@ -114,8 +118,10 @@ fn compare_effects(mut effects: Vec<Effect>, mut told: Vec<Told>, event: &Event)
 fn compare_views(table: &Table, model: &Model, event: &Event) -> TestCaseResult {
     let mut locks = table.inspect_all(event.now);
     locks.sort_by(|one, other| one.key.cmp(&other.key));
-    for lock in &locks {
+    for lock in &mut locks {
         prop_assert_eq!(table.inspect_key(event.now, &lock.key), Some(lock.clone()));
+        // The ledger knows what is promised of tokens.
+        lock.token = lock.grant;
     }
     prop_assert_eq!(locks, model.inspect_all(event.now), "the locks after {:?}", event);
 
@@ -150,7 +156,10 @@ fn compare_views(table: &Table, model: &Model, event: &Event) -> TestCaseResult 
 }
 
 fn run_with_the_ledger(ownerless: Ownerless, events: &[Event]) -> TestCaseResult {
-    let (mut table, mut ledger) = (Table::new(ownerless, Limits::default()), Ledger::new(ownerless));
+    let (mut table, mut ledger) = (
+        Table::new(ownerless, Limits::default(), tokens),
+        Ledger::new(ownerless),
+    );
     let mut end = Moment::from_ms(0);
     for event @ Event { now, call } in events {
         // What the time brings is noted apart from what the call does.

@@ -81,7 +81,7 @@ impl Space {
 
     /// The same with another scheduler than the process's.
     pub fn timed_by(scheduler: &Arc<Scheduler>, ownerless: Ownerless, limits: Limits) -> Arc<Space> {
-        let table = Table::new(ownerless, limits);
+        let table = Table::new(ownerless, limits, next_ticket);
         let state = State {
             table,
             sinks: HashMap::new(),
@@ -318,7 +318,7 @@ impl Resident for Member {
 fn completion_of(effect: Effect) -> Completion {
     let Effect { ticket, change, .. } = effect;
     let outcome = match change {
-        Change::Granted => Outcome::Granted(ticket.number()),
+        Change::Granted(token) => Outcome::Granted(token.number()),
         Change::TimedOut(key) => Outcome::TimedOut(key),
         Change::Lost(key) => Outcome::Lost(Failure::lost(&key, "another caller released it")),
     };
@@ -337,12 +337,12 @@ fn lock_of(view: LockView) -> Lock {
     let owner_id = match view.owner {
         Owner::Anyone => None,
         Owner::Named(name) => Some(name.into()),
-        Owner::Job(ticket) => Some(job_owner_id(ticket, ticket.number())),
+        Owner::Job(ticket) => Some(job_owner_id(ticket, view.token.number())),
     };
     Lock {
         key: view.key,
         owner_id,
-        fencing_token: Some(view.grant.number()),
+        fencing_token: Some(view.token.number()),
         expires_in_ms: view
             .expires_in
             .map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX)),

@@ -14,5 +14,6 @@ pub mod moment;
 pub mod outcome;
 pub mod owner;
 pub mod patience;
+pub mod refusals;
 pub mod table;
 pub mod ticket;

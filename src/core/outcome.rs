@@ -23,6 +23,8 @@ pub enum Outcome {
     Granted(u64),
     /// The same for a lock that lives on a server, with what it takes to give it back.
     Acquired {
+        /// The request under whose id the server knows it: of a caller that has come back, its first one.
+        attempt: Ticket,
         /// The fencing token.
         token: u64,
         /// What it holds.

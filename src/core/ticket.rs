@@ -2,9 +2,9 @@
 
 /// The number of one request.
 ///
-/// Tickets rise with every request of the process, so the lower of two tickets came first. In one process they
-/// double as fencing tokens: the table grants a key strictly in ticket order, so the grants of a key carry rising
-/// tickets. Starting them at the wall clock's microseconds (see [`Ticket::first_of_process`]) keeps them rising over
+/// Tickets rise with every request of the process, so the lower of two tickets came first. In one process fencing tokens are
+/// numbers of the same kind: the ticket of a request that is granted at once, and the next number where it had to wait, so
+/// the grants of a key carry rising numbers. Starting them at the wall clock's microseconds (see [`Ticket::first_of_process`]) keeps them rising over
 /// restarts, and below 2^53, so they fit a JavaScript number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(u64);

@@ -158,7 +158,7 @@ impl Ledger {
             let told = self.entries.get(ticket).map(|entry| entry.request.client);
             prop_assert_eq!(told, Some(*client), "{:?} was answered to a stranger", ticket);
             match change {
-                Change::Granted => self.note_grant(now, *ticket)?,
+                Change::Granted(_) => self.note_grant(now, *ticket)?,
                 Change::TimedOut(_) => {}
                 Change::Lost(_) => {
                     let runs = self.is_job(*ticket) && self.state(*ticket) == Some(State::Granted);

@@ -52,7 +52,7 @@ impl Told {
     /// Whether `effect` says this.
     pub fn is_said_by(&self, effect: &Effect) -> bool {
         let same_news = match (&self.news, &effect.change) {
-            (News::Granted, Change::Granted) => true,
+            (News::Granted, Change::Granted(_)) => true,
             (News::TimedOut(key), Change::TimedOut(named)) => key == named,
             (News::Lost(keys), Change::Lost(named)) => keys.contains(named),
             _ => false,
@@ -306,6 +306,7 @@ impl Model {
             key: key.to_string(),
             owner: held.owner.clone(),
             grant: held.grant,
+            token: held.grant,
             expires_in: held.expires_at.map(|at| at.since(now)),
             waiting: self.waiters_of(key),
         })

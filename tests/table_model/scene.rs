@@ -1,5 +1,7 @@
 //! A table with a clock and a ticket counter, for tests that are written out call by call.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use medusa_locking_native::core::error::RequestError;
 use medusa_locking_native::core::moment::Moment;
 use medusa_locking_native::core::owner::Owner;
@@ -32,7 +34,7 @@ impl Scene {
     pub fn new(ownerless: Ownerless, limits: Limits) -> Self {
         let now = Moment::from_ms(1_000);
         Scene {
-            table: Table::new(ownerless, limits),
+            table: Table::new(ownerless, limits, tokens),
             now,
             client: Client(1),
             tickets: 0,
@@ -125,7 +127,7 @@ impl Scene {
     pub fn grants(&mut self) -> Vec<Ticket> {
         let news = self.news();
         let grant = |(ticket, change)| {
-            if change == Change::Granted {
+            if matches!(change, Change::Granted(_)) {
                 Ok(ticket)
             } else {
                 Err(change)
@@ -139,6 +141,12 @@ impl Scene {
     pub fn owner_of(&self, key: &str) -> Option<Owner> {
         self.table.inspect_key(self.now, key).map(|lock| lock.owner)
     }
+}
+
+/// Numbers above all tickets of a test.
+pub fn tokens() -> Ticket {
+    static NEXT: AtomicU64 = AtomicU64::new(1 << 40);
+    Ticket::new(NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// The owner of this name.

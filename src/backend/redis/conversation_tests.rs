@@ -135,7 +135,7 @@ async fn what_a_call_for_several_hands_to_one_of_them_is_heard_after_its_answer(
     let arrived = [
         &message(&inbox, "granted 1"),
         &message(&inbox, "granted 7"),
-        "*2\r\n*4\r\n:1\r\n:-1\r\n:50\r\n:0\r\n:60\r\n",
+        "*2\r\n*5\r\n:1\r\n:-1\r\n:50\r\n:0\r\n:3\r\n:60\r\n",
     ];
     conversation.parser.feed(arrived.concat().as_bytes());
     assert!(conversation.read_replies().is_ok());
@@ -144,6 +144,7 @@ async fn what_a_call_for_several_hands_to_one_of_them_is_heard_after_its_answer(
         look_in: None,
         ticket: 50,
         silent: false,
+        held_for: Duration::from_millis(3),
     });
     assert_eq!(
         conversation.heard,

@@ -205,8 +205,11 @@ impl Member {
     pub fn take_back(&self, unseen: &[Completion]) {
         self.turn(|fleet, now| {
             for completion in unseen {
-                if let Outcome::Acquired { keys, owner, .. } = &completion.outcome {
-                    fleet.take_back(now, completion.ticket, keys.clone(), owner.clone());
+                if let Outcome::Acquired {
+                    attempt, keys, owner, ..
+                } = &completion.outcome
+                {
+                    fleet.take_back(now, *attempt, keys.clone(), owner.clone());
                 }
             }
         });

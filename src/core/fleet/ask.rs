@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::returning::Visit;
 use crate::core::key::KeySet;
 use crate::core::moment::Moment;
 use crate::core::outcome::Failure;
@@ -65,6 +66,12 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Ask {
     pub(super) wish: Wish,
+    /// Whom to tell: its own ticket, or that of the last request of a caller that has come back.
+    pub(super) told_as: Ticket,
+    /// Whether its caller has asked for the same before.
+    pub(super) visit: Visit,
+    /// Where it stands in a local queue: at its own ticket, or where its caller stood that has come back.
+    pub(super) place: Ticket,
     /// It has a place in a local queue, which it must give up in the end.
     pub(super) has_place: bool,
     pub(super) phase: Phase,
@@ -102,9 +109,12 @@ pub(super) struct Ask {
 }
 
 impl Ask {
-    pub(super) fn new(now: Moment, wish: Wish, has_place: bool) -> Self {
+    pub(super) fn new(now: Moment, ticket: Ticket, wish: Wish, has_place: bool) -> Self {
         Ask {
             wish,
+            told_as: ticket,
+            visit: Visit::New,
+            place: ticket,
             has_place,
             phase: Phase::Stuck,
             caller_gone: false,
@@ -160,7 +170,18 @@ impl Ask {
         }
     }
 
-    pub(super) fn waits(&self) -> bool {
+    /// Whether somebody waits for its outcome now.
+    pub(super) fn has_caller(&self) -> bool {
+        !self.caller_gone && !self.visit.is_away()
+    }
+
+    /// Whether its caller waits for the lock, and not for an answer only.
+    pub(super) fn is_patient(&self) -> bool {
         self.wish.patience != Patience::Refuse
+    }
+
+    /// Whether it stands in queues until it is served: its caller waits, or comes back.
+    pub(super) fn waits(&self) -> bool {
+        self.is_patient() || self.visit != Visit::New
     }
 }

@@ -61,6 +61,15 @@ impl Fleet {
         };
         ask.held_back = false;
         ask.again_at = None;
+        if ask.visit.is_away() {
+            // Its caller decides, when it comes back.
+            ask.phase = if up && ask.may_hold {
+                Phase::Waiting
+            } else {
+                Phase::Stuck
+            };
+            return;
+        }
         if let Some(at) = ask.late_until.filter(|at| *at > now) {
             return self.ask_later(now, ticket, at.since(now));
         }
@@ -123,19 +132,21 @@ impl Fleet {
                 if ask.caller_gone {
                     return self.start_cancel(ticket);
                 }
-                self.wait_in_line(now, ticket, &waiting);
-                self.line_seen(now, ticket, waiting.held_for);
+                if !self.goes_away(now, ticket) {
+                    self.wait_in_line(now, ticket, &waiting);
+                    self.line_seen(now, ticket, waiting.held_for);
+                }
             }
             Answer::Error(error) => {
                 // A script that fails half-way has done the first half. What passes is said before anything is written.
                 ask.may_hold |= !error.passing;
                 if ask.caller_gone {
                     self.let_go(now, ticket);
-                } else if error.passing && ask.waits() {
+                } else if error.passing && ask.is_patient() {
                     ask.trouble = Some(error.failure);
                     self.wait(now, ticket, None);
                 } else {
-                    self.tell(ticket, Outcome::Failed(error.failure));
+                    self.tell_asker(ticket, Outcome::Failed(error.failure));
                     self.let_go(now, ticket);
                 }
             }
@@ -149,6 +160,9 @@ impl Fleet {
         if ask.caller_gone {
             return self.start_cancel(ticket);
         }
+        if ask.visit.is_away() {
+            return self.keep_for_caller(ticket);
+        }
         if is_over(&ask.wish, grant.sent_at, now) {
             // The answer took longer than the lease lasts. Asking again under the same id extends it, if it is still
             // there, and takes it if it is free.
@@ -160,7 +174,7 @@ impl Fleet {
         let Some(ask) = self.remove_ask(ticket) else {
             return;
         };
-        let has_place = ask.has_place;
+        let (has_place, told_as) = (ask.has_place, ask.told_as);
         if has_place {
             self.lines.moved(now, &ask.wish.keys);
         }
@@ -176,8 +190,9 @@ impl Fleet {
                 let place = keys.clone();
                 self.look_at_same_owner(now, &owner);
                 self.tell(
-                    ticket,
+                    told_as,
                     Outcome::Acquired {
+                        attempt: ticket,
                         token: grant.token,
                         keys,
                         owner,
@@ -198,18 +213,8 @@ impl Fleet {
         if ask.caller_gone {
             return self.let_go(now, ticket);
         }
-        if ask.wish.patience == Patience::Refuse {
-            let is_job = ask.wish.is_job();
-            if let Some(key) = ask.busy.clone() {
-                self.tell(
-                    ticket,
-                    if is_job {
-                        Outcome::TimedOut(key)
-                    } else {
-                        Outcome::Refused(key)
-                    },
-                );
-            }
+        if !ask.is_patient() {
+            self.refuse(now, ticket);
             return self.let_go(now, ticket);
         }
         self.wait(now, ticket, lapses_in);
@@ -330,6 +335,7 @@ impl Fleet {
 
     pub(super) fn remove_ask(&mut self, ticket: Ticket) -> Option<Ask> {
         let ask = self.asks.remove(&ticket)?;
+        self.attempts.remove(&ask.told_as);
         if let Some(owner) = ask.waits_as().filter(|owner| self.takes_again(owner))
             && let EntryRef::Occupied(mut tickets) = self.waiting_as.entry_ref(owner)
         {

@@ -306,6 +306,7 @@ fn no_more_is_asked_for_after_250_ms_nor_where_others_waited() {
         look_in: None,
         ticket: 7,
         silent: false,
+        held_for: Duration::ZERO,
     };
     fleet.answered(at(2), ask, Answer::Waiting(waiting));
     let ticket = Ticket::new(1);

@@ -21,7 +21,7 @@ impl Fleet {
             Claim::Lock { owner, .. } => self.takes_again(owner),
             Claim::Job => false,
         };
-        if !may_extend || ask.extending || !up {
+        if !may_extend || ask.extending || !up || ask.visit.is_away() {
             return;
         }
         let command = Command::Acquire {
@@ -57,6 +57,11 @@ impl Fleet {
         if ask.caller_gone {
             return self.let_go(now, ticket);
         }
+        if ask.visit.is_away() {
+            // What it did is undone if its caller does not come back.
+            ask.may_hold |= matches!(answer, Answer::Granted(_) | Answer::Error(_));
+            return;
+        }
         if matches!(answer, Answer::Granted(_)) && is_over(&ask.wish, sent_at, now) {
             // The answer took longer than the expiry lasts: what it says may be over.
             ask.may_hold = true;
@@ -69,8 +74,16 @@ impl Fleet {
         match (answer, &ask.wish.claim) {
             (Answer::Granted(token), Claim::Lock { owner, .. }) => {
                 let (token, keys, owner) = (*token, ask.wish.keys.clone(), owner.clone());
-                let named = owner.clone();
-                self.tell(ticket, Outcome::Acquired { token, keys, owner });
+                let (named, told_as, attempt) = (owner.clone(), ask.told_as, ticket);
+                self.tell(
+                    told_as,
+                    Outcome::Acquired {
+                        attempt,
+                        token,
+                        keys,
+                        owner,
+                    },
+                );
                 self.forget(now, ticket);
                 self.look_at_same_owner(now, &named);
             }

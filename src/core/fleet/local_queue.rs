@@ -24,14 +24,16 @@ pub(super) struct Lines {
     limits: Limits,
     /// How many stand behind a first one.
     behind: usize,
+    /// The places of those that do not stand at their own tickets, but where their callers stood that have come back.
+    places: HashMap<Ticket, Ticket>,
 }
 
 #[derive(Debug)]
 struct Line {
     /// The one that asks the server, or holds the keys.
     first: Ticket,
-    /// Whoever waits for its turn, in order.
-    behind: BTreeSet<Ticket>,
+    /// Whoever waits for its turn, in order: its place and its ticket.
+    behind: BTreeSet<(Ticket, Ticket)>,
     /// When the keys last changed hands, as far as is known here.
     moved_at: Moment,
     /// When the server last said so.
@@ -44,6 +46,7 @@ impl Lines {
             lines: HashMap::new(),
             limits,
             behind: 0,
+            places: HashMap::new(),
         }
     }
 
@@ -52,8 +55,14 @@ impl Lines {
         self.lines.contains_key(keys)
     }
 
-    /// Whether `ticket`, which takes the last place for `keys`, is the first there.
-    fn join(&mut self, now: Moment, ticket: Ticket, keys: &KeySet) -> Result<bool, RequestError> {
+    /// Whether `ticket`, which takes `place` for `keys`, is the first there.
+    fn join(
+        &mut self,
+        now: Moment,
+        ticket: Ticket,
+        place: Ticket,
+        keys: &KeySet,
+    ) -> Result<bool, RequestError> {
         match self.lines.entry(keys.clone()) {
             Entry::Vacant(line) => {
                 line.insert(Line {
@@ -76,7 +85,10 @@ impl Lines {
                         max: self.limits.waiters_per_key_max,
                     });
                 }
-                behind.insert(ticket);
+                behind.insert((place, ticket));
+                if place != ticket {
+                    self.places.insert(ticket, place);
+                }
                 self.behind += 1;
                 Ok(false)
             }
@@ -90,11 +102,13 @@ impl Lines {
         };
         let line = entry.get_mut();
         if line.first != ticket {
-            self.behind -= usize::from(line.behind.remove(&ticket));
+            let place = self.places.remove(&ticket).unwrap_or(ticket);
+            self.behind -= usize::from(line.behind.remove(&(place, ticket)));
             return None;
         }
         match line.behind.pop_first() {
-            Some(next) => {
+            Some((_, next)) => {
+                self.places.remove(&next);
                 line.first = next;
                 self.behind -= 1;
                 Some(next)
@@ -138,7 +152,7 @@ impl Lines {
 
     /// Who comes after the first.
     pub(super) fn heir(&self, keys: &KeySet) -> Option<Ticket> {
-        self.waiting(keys)?.behind.first().copied()
+        self.waiting(keys)?.behind.first().map(|(_, ticket)| *ticket)
     }
 
     /// How many stand behind the first.
@@ -166,9 +180,10 @@ impl Fleet {
         &mut self,
         now: Moment,
         ticket: Ticket,
+        place: Ticket,
         keys: &KeySet,
     ) -> Result<bool, RequestError> {
-        self.lines.join(now, ticket, keys)
+        self.lines.join(now, ticket, place, keys)
     }
 
     /// Gives up the place of `ticket`: the next one that still waits may ask.

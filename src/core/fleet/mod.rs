@@ -24,6 +24,7 @@ mod extend;
 mod lease;
 mod local_queue;
 mod moving;
+mod returning;
 mod settle;
 mod timers;
 
@@ -39,6 +40,7 @@ use crate::core::moment::Moment;
 use crate::core::outcome::{Completion, Failure, Outcome};
 use crate::core::owner::Owner;
 use crate::core::patience::Patience;
+use crate::core::refusals::Refusals;
 use crate::core::table::Limits;
 use crate::core::ticket::Ticket;
 use ask::Ask;
@@ -49,6 +51,7 @@ use errand::Errand;
 pub use errand::ErrandKind;
 use lease::Lease;
 use local_queue::Lines;
+use returning::Left;
 use timers::{Timer, Timers};
 
 /// How a member behaves.
@@ -89,6 +92,10 @@ pub struct Fleet {
     asks: HashMap<Ticket, Ask>,
     /// Those of them that wait for a lock of an owner that may take it again, by that owner.
     waiting_as: HashMap<Owner, BTreeSet<Ticket>>,
+    /// The requests that ask under the id of an earlier one of the same caller: which.
+    attempts: HashMap<Ticket, Ticket>,
+    /// Who was refused of late.
+    refusals: Refusals<Left>,
     /// By the job that each was granted to.
     leases: HashMap<Ticket, Lease>,
     /// The jobs that run under a lease that was granted to another: which.
@@ -117,6 +124,8 @@ impl Fleet {
             link: Link::New(why),
             asks: HashMap::new(),
             waiting_as: HashMap::new(),
+            attempts: HashMap::new(),
+            refusals: Refusals::default(),
             leases: HashMap::new(),
             passed: HashMap::new(),
             has_inbox: false,
@@ -136,7 +145,10 @@ impl Fleet {
         let patience = wish.patience;
         // A request that does not wait asks the server at once: whether the key is free is the server's to say.
         let queues = wish.is_job() || patience != Patience::Refuse;
-        let mut ask = Ask::new(now, wish, queues);
+        let mut ask = Ask::new(now, ticket, wish, queues);
+        if self.comes_back(now, ticket, &mut ask) {
+            return Ok(());
+        }
         if queues {
             let keys = &ask.wish.keys;
             if !patience.waits_at(now) && self.lines.has(keys) {
@@ -145,7 +157,7 @@ impl Fleet {
                 return Ok(());
             }
             let keys = keys.clone();
-            if !self.take_place(now, ticket, &keys)? {
+            if !self.take_place(now, ticket, ask.place, &keys)? {
                 ask.wait_here();
                 self.keep_ask(ticket, ask);
                 self.arm_ask(now, ticket);
@@ -263,9 +275,11 @@ impl Fleet {
     /// The caller of `ticket` has gone: it leaves the queues, and what it gets from now on is given back. False when
     /// there is nothing to end any more: what became of it is news already.
     pub fn cancel(&mut self, now: Moment, ticket: Ticket) -> bool {
-        let waits = self.asks.get(&ticket).is_some_and(|ask| !ask.caller_gone);
+        let attempt = self.attempt_of(ticket);
+        let ask = self.asks.get(&attempt).filter(|ask| ask.told_as == ticket);
+        let waits = ask.is_some_and(Ask::has_caller);
         if waits {
-            self.ask_abandoned(now, ticket);
+            self.ask_abandoned(now, attempt);
         }
         waits
     }
@@ -281,7 +295,7 @@ impl Fleet {
         // The last one first: none of those that leave shall be let ask on the way out.
         waiting.sort_unstable_by(|a, b| b.cmp(a));
         for ticket in waiting {
-            self.tell(ticket, Outcome::Failed(Failure::closed()));
+            self.tell_asker(ticket, Outcome::Failed(Failure::closed()));
             self.ask_abandoned(now, ticket);
         }
         self.stop_errands();
@@ -305,7 +319,7 @@ impl Fleet {
 
     /// How many requests wait for a lock.
     pub fn waiting(&self) -> usize {
-        self.asks.values().filter(|ask| !ask.caller_gone).count()
+        self.asks.values().filter(|ask| ask.has_caller()).count()
     }
 
     /// How many jobs hold a lease.

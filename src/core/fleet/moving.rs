@@ -21,7 +21,10 @@ const LAST_LOOK: Duration = Duration::from_millis(150);
 impl Fleet {
     /// Until when an ask waits on although its wait has come to its end; None: the lock is stuck.
     pub(super) fn prolonged(&self, now: Moment, ask: &Ask) -> Option<Moment> {
-        ask.wish.patience.prolonged(now).filter(|_| self.is_up())?;
+        ask.wish
+            .patience
+            .prolonged(now)
+            .filter(|_| self.is_up() && ask.has_caller())?;
         let (moved_at, _) = self.lines.movement(&ask.wish.keys)?;
         ask.wish.patience.prolonged(moved_at).filter(|later| *later > now)
     }

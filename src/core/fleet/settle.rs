@@ -23,6 +23,9 @@ impl Fleet {
     /// The ask's patience ends.
     pub(super) fn ask_ends(&mut self, now: Moment, ticket: Ticket) {
         let Some(ask) = self.asks.get(&ticket) else { return };
+        if ask.visit.is_away() {
+            return self.ask_abandoned(now, ticket);
+        }
         if ask.caller_gone || self.waits_on(now, ticket) {
             return;
         }
@@ -36,8 +39,11 @@ impl Fleet {
             (None, Some(key), _) => Outcome::TimedOut(Arc::clone(key)),
             (None, None, _) => Outcome::Failed(self.unreachable("in time")),
         };
-        self.tell(ticket, outcome);
-        self.ask_abandoned(now, ticket);
+        let may_come_back = matches!(outcome, Outcome::TimedOut(_));
+        self.tell_asker(ticket, outcome);
+        if !may_come_back || !self.stays(now, ticket) {
+            self.ask_abandoned(now, ticket);
+        }
     }
 
     /// Nobody waits for `ticket` any more. Its place goes to the next one here, and what it may hold is given back.
@@ -149,7 +155,7 @@ impl Fleet {
             lease: Duration::ZERO,
             patience: Patience::Refuse,
         };
-        let mut ask = Ask::new(now, wish, false);
+        let mut ask = Ask::new(now, ticket, wish, false);
         ask.caller_gone = true;
         self.asks.insert(ticket, ask);
         self.start_cancel(ticket);

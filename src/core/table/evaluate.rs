@@ -4,43 +4,44 @@ use std::sync::Arc;
 
 use hashbrown::hash_map::EntryRef;
 
-use super::{Change, Claim, Client, Effect, Job, Ownerless, Slot, Table};
+use super::{Change, Claim, Client, Effect, Granted, Job, Ownerless, Slot, Table};
 use crate::core::key::KeySet;
 use crate::core::moment::Moment;
 use crate::core::owner::Owner;
 use crate::core::ticket::Ticket;
 
 impl Table {
-    /// The first key that a request that has not queued yet cannot have.
+    /// The first key that a request that has not queued yet cannot have, which would stand at `place`.
     ///
-    /// A slot without a holder exists only while somebody waits for its key, and that somebody came first.
-    pub(super) fn first_blocked(&self, keys: &KeySet, claim: &Claim) -> Option<Arc<str>> {
+    /// A slot without a holder exists only while somebody waits for its key, and that somebody came first, but where the
+    /// request is of a caller that has come back.
+    pub(super) fn first_blocked(&self, place: Ticket, keys: &KeySet, claim: &Claim) -> Option<Arc<str>> {
         let blocked = |key: &&Arc<str>| match self.slots.get(*key) {
             None => false,
-            Some(slot) => !slot
-                .holder
-                .as_ref()
-                .is_some_and(|holder| self.admits(&holder.owner, claim)),
+            Some(Slot {
+                holder: Some(holder), ..
+            }) => !self.admits(&holder.owner, claim),
+            Some(slot) => slot.queue.first().is_some_and(|first| *first < place),
         };
         keys.iter().find(blocked).cloned()
     }
 
     /// Gives all of `keys` to a request that may have them. The caller looks at the follow-ups.
-    pub(super) fn hold(&mut self, now: Moment, ticket: Ticket, client: Client, keys: KeySet, claim: Claim) {
+    pub(super) fn hold(&mut self, now: Moment, granted: Granted, client: Client, keys: KeySet, claim: Claim) {
         let is_job = claim == Claim::Job;
         let (owner, expires_at) = match claim {
-            Claim::Job => (Owner::Job(ticket), None),
+            Claim::Job => (Owner::Job(granted.ticket), None),
             Claim::Lock { owner, expire } => (owner, expire.map(|span| now.after(span))),
         };
         // The last key gets the owner itself: most calls name no other.
         for (key, owner) in keys.iter().zip(std::iter::repeat_n(owner, keys.len())) {
-            if self.occupy(now, key, owner, ticket, expires_at) {
+            if self.occupy(now, key, owner, granted, expires_at) {
                 self.look_at_admitted(key);
             }
         }
         if is_job {
             self.jobs.insert(
-                ticket,
+                granted.ticket,
                 Job {
                     client,
                     keys,
@@ -112,15 +113,20 @@ impl Table {
         let Some(waiter) = self.waiters.get(&ticket) else {
             return;
         };
-        if self.blocking(ticket, waiter).is_none()
+        if !waiter.caller.is_away()
+            && self.blocking(ticket, waiter).is_none()
             && let Some(waiter) = self.dequeue(ticket)
         {
+            let granted = Granted {
+                ticket: waiter.ticket,
+                token: (self.next_token)(),
+            };
             out.push(Effect {
                 client: waiter.client,
-                ticket,
-                change: Change::Granted,
+                ticket: granted.ticket,
+                change: Change::Granted(granted.token),
             });
-            self.hold(now, ticket, waiter.client, waiter.keys, waiter.claim);
+            self.hold(now, granted, waiter.client, waiter.keys, waiter.claim);
         }
     }
 

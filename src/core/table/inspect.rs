@@ -15,8 +15,10 @@ pub struct LockView {
     pub key: String,
     /// Who holds it.
     pub owner: Owner,
-    /// The request that took it: in one process, its fencing token.
+    /// The request that took it.
     pub grant: Ticket,
+    /// The fencing token that it was granted under.
+    pub token: Ticket,
     /// How long until it expires; None: until released.
     pub expires_in: Option<Duration>,
     /// How many wait for it here.
@@ -37,7 +39,7 @@ impl Table {
             .collect()
     }
 
-    /// How many requests wait.
+    /// How many requests wait, those whose caller is away for a moment among them.
     pub fn waiters(&self) -> usize {
         self.waiters.len()
     }
@@ -64,7 +66,8 @@ impl Table {
 
     /// Whether `ticket` waits here.
     pub fn is_waiting(&self, ticket: Ticket) -> bool {
-        self.waiters.contains_key(&ticket)
+        let waiter = self.waiters.get(&self.place_of(ticket));
+        waiter.is_some_and(|waiter| waiter.ticket == ticket && !waiter.caller.is_away())
     }
 }
 
@@ -78,6 +81,7 @@ fn view(now: Moment, key: &str, slot: &Slot) -> Option<LockView> {
         key: key.to_owned(),
         owner: holder.owner.clone(),
         grant: holder.grant,
+        token: holder.token,
         expires_in: holder.expires_at.map(|at| at.since(now)),
         waiting: slot.queue.len(),
     })

@@ -5,17 +5,21 @@
 //! While it waits it holds nothing, so no order of keys can deadlock; and it stands in the queue of every key it
 //! names, so nobody who came later overtakes it on any of them and a large set cannot starve.
 //!
+//! The place of a request is its ticket, or the one of a caller that was refused and has come back ([`returning`]).
+//!
 //! Invariants, checked against a naive model by `tests/table_model.rs`:
 //! - a key has at most one holder;
-//! - a queue is in ticket order, and the grants of a key that were waited for are in ticket order;
+//! - a queue is in the order of places, and so are the grants of a key that were waited for;
+//! - the grants of a key carry rising tokens, whoever waited for them for how long;
 //! - a request that was cancelled or timed out is never granted afterwards;
 //! - a key that nobody holds and nobody waits for has no slot: keys used once leave nothing behind;
-//! - after every public call no waiter is left that could be granted.
+//! - after every public call no waiter is left that could be granted, but for those whose caller is away for a moment.
 //!
 //! The table refuses to know time, threads or callers: `now` and opaque [`Client`] numbers come in, [`Effect`]s go out.
 
 mod evaluate;
 mod inspect;
+mod returning;
 mod slot;
 mod timeout;
 
@@ -30,9 +34,11 @@ use crate::core::key::KeySet;
 use crate::core::moment::Moment;
 use crate::core::owner::Owner;
 use crate::core::patience::Patience;
+use crate::core::refusals::Refusals;
 use crate::core::ticket::Ticket;
 pub use inspect::LockView;
-use slot::Slot;
+use returning::{Caller, Left};
+use slot::{Granted, Slot};
 
 /// Whoever the answers of a request go to; a number that only the table's user can read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -120,8 +126,8 @@ pub struct Effect {
 /// What happened to a request after its verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// It waited and now holds all its keys.
-    Granted,
+    /// It waited and now holds all its keys, under this fencing token.
+    Granted(Ticket),
     /// Its patience ended; this is the first key that it could not have.
     TimedOut(Arc<str>),
     /// It is a job, and this key of it was released by somebody else.
@@ -132,6 +138,8 @@ pub enum Change {
 #[derive(Debug)]
 struct Waiter {
     client: Client,
+    ticket: Ticket,
+    caller: Caller,
     keys: KeySet,
     claim: Claim,
     patience: Patience,
@@ -148,13 +156,19 @@ struct Job {
     lost: bool,
 }
 
-/// See the module's description.
-#[derive(Debug, Default)]
+/// See the module's description. Wherever a ticket stands for a waiter, it is the waiter's place.
+#[derive(Debug)]
 pub struct Table {
     ownerless: Ownerless,
     limits: Limits,
+    /// The next number above all tickets, for the token of a grant that was waited for.
+    next_token: fn() -> Ticket,
     slots: HashMap<Arc<str>, Slot>,
     waiters: HashMap<Ticket, Waiter>,
+    /// The places of those requests that stand where a caller stood that has come back.
+    places: HashMap<Ticket, Ticket>,
+    /// Who was refused of late.
+    refusals: Refusals<Left>,
     jobs: HashMap<Ticket, Job>,
     /// The waiters that name an owner, by that owner: they can be granted out of turn (see `evaluate`).
     named_waiters: HashMap<Box<str>, BTreeSet<Ticket>>,
@@ -168,12 +182,21 @@ pub struct Table {
 }
 
 impl Table {
-    /// An empty table.
-    pub fn new(ownerless: Ownerless, limits: Limits) -> Self {
+    /// An empty table. `next_token` answers numbers that rise, each above all tickets that the table has been given.
+    pub fn new(ownerless: Ownerless, limits: Limits, next_token: fn() -> Ticket) -> Self {
         Table {
             ownerless,
             limits,
-            ..Table::default()
+            next_token,
+            slots: HashMap::new(),
+            waiters: HashMap::new(),
+            places: HashMap::new(),
+            refusals: Refusals::default(),
+            jobs: HashMap::new(),
+            named_waiters: HashMap::new(),
+            timeouts: BTreeSet::new(),
+            expiries: BTreeSet::new(),
+            candidates: BTreeSet::new(),
         }
     }
 
@@ -195,25 +218,31 @@ impl Table {
             claim,
             patience,
         } = request;
-        let Some(blocked) = self.first_blocked(&keys, &claim) else {
-            self.hold(now, ticket, client, keys, claim);
+        let (place, caller) = self.come_back(now, ticket, &keys, &claim);
+        let Some(blocked) = self.first_blocked(place, &keys, &claim) else {
+            let granted_as = Granted {
+                ticket,
+                token: ticket,
+            };
+            self.hold(now, granted_as, client, keys, claim);
             self.settle(now, out);
             return Ok(Verdict::Granted);
         };
+        let waiter = Waiter {
+            client,
+            ticket,
+            caller,
+            keys,
+            claim,
+            patience,
+            deadline: patience.ends_at(),
+        };
         if !patience.waits_at(now) {
+            self.stays(now, place, waiter);
             return Ok(Verdict::Refused(blocked));
         }
-        self.check_limits(&keys)?;
-        self.enqueue(
-            ticket,
-            Waiter {
-                client,
-                keys,
-                claim,
-                patience,
-                deadline: patience.ends_at(),
-            },
-        );
+        self.check_limits(&waiter.keys)?;
+        self.enqueue(place, waiter);
         Ok(Verdict::Queued)
     }
 
@@ -258,7 +287,9 @@ impl Table {
     /// Ends the wait of `ticket`; a lock that it was granted is given back. For a caller that has gone.
     pub fn cancel(&mut self, now: Moment, ticket: Ticket, out: &mut Vec<Effect>) {
         self.tick(now, out);
-        if let Some(waiter) = self.dequeue(ticket) {
+        if self.is_waiting(ticket)
+            && let Some(waiter) = self.dequeue(self.place_of(ticket))
+        {
             self.look_at(&waiter.keys);
             self.settle(now, out);
         } else if self.jobs.contains_key(&ticket) {
@@ -285,7 +316,8 @@ impl Table {
             self.look_at(&waiter.keys);
         }
         self.settle(now, out);
-        left.into_iter().map(|(ticket, _)| ticket).collect()
+        let present = left.into_iter().filter(|(_, waiter)| !waiter.caller.is_away());
+        present.map(|(_, waiter)| waiter.ticket).collect()
     }
 
     /// Ends everything of `client`: its waiters leave, its jobs end. Locks that it acquired belong to their owners

@@ -26,15 +26,29 @@ pub(super) struct Holder {
     pub owner: Owner,
     /// The request that took the key.
     pub grant: Ticket,
+    /// The fencing token that it was granted under.
+    pub token: Ticket,
     /// None: until released.
     pub expires_at: Option<Moment>,
     /// Another request has taken the lock since, so it is no longer only the first one's to give back.
     pub taken_again: bool,
 }
 
+/// What a grant is known by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Granted {
+    /// The request.
+    pub ticket: Ticket,
+    /// The fencing token: the ticket of a request that was served at once, a later number where it waited.
+    pub token: Ticket,
+}
+
 impl Table {
     /// Puts `waiter` into the queue of each of its keys.
     pub(super) fn enqueue(&mut self, ticket: Ticket, waiter: Waiter) {
+        if waiter.ticket != ticket {
+            self.places.insert(waiter.ticket, ticket);
+        }
         for key in &waiter.keys {
             self.slots.entry_ref(key).or_default().queue.insert(ticket);
         }
@@ -50,6 +64,9 @@ impl Table {
     /// Takes a waiter out of every queue. Those behind it have not been looked at yet.
     pub(super) fn dequeue(&mut self, ticket: Ticket) -> Option<Waiter> {
         let waiter = self.waiters.remove(&ticket)?;
+        if waiter.ticket != ticket {
+            self.places.remove(&waiter.ticket);
+        }
         for key in &waiter.keys {
             if let Some(slot) = self.slots.get_mut(key) {
                 slot.queue.remove(&ticket);
@@ -101,7 +118,7 @@ impl Table {
         now: Moment,
         key: &Arc<str>,
         owner: Owner,
-        grant: Ticket,
+        granted: Granted,
         expires_at: Option<Moment>,
     ) -> bool {
         let slot = self.slots.entry_ref(key).or_default();
@@ -109,10 +126,13 @@ impl Table {
         let old_expiry = before.and_then(|holder| holder.expires_at);
         let taken_again = before.is_some();
         let changed_hands = before.is_none_or(|holder| holder.owner != owner);
-        let grant = before.map_or(grant, |holder| holder.grant);
+        let (grant, token) = before.map_or((granted.ticket, granted.token), |holder| {
+            (holder.grant, holder.token)
+        });
         slot.holder = Some(Holder {
             owner,
             grant,
+            token,
             expires_at,
             taken_again,
         });

@@ -13,7 +13,8 @@ impl Table {
         let Some(waiter) = self.waiters.get(&ticket) else {
             return;
         };
-        if let Some(later) = self.prolonged(now, ticket, waiter) {
+        let is_away = waiter.caller.is_away();
+        if let Some(later) = self.prolonged(now, ticket, waiter).filter(|_| !is_away) {
             self.set_deadline(ticket, later);
             return;
         }
@@ -21,16 +22,20 @@ impl Table {
         let Some(waiter) = self.dequeue(ticket) else {
             return;
         };
+        let keys = waiter.keys.clone();
         // A waiter is never left grantable, so one of its keys was blocked; if not, the first names it well enough.
-        if let Some(key) = blocked.or_else(|| waiter.keys.iter().next().cloned()) {
+        let key = blocked.or_else(|| keys.iter().next().cloned());
+        if let Some(key) = key.filter(|_| !is_away) {
             out.push(Effect {
                 client: waiter.client,
-                ticket,
+                ticket: waiter.ticket,
                 change: Change::TimedOut(key),
             });
         }
-        self.look_at(&waiter.keys);
-        self.settle(now, out);
+        if is_away || !self.stays(now, ticket, waiter) {
+            self.look_at(&keys);
+            self.settle(now, out);
+        }
     }
 
     /// Until when a waiter waits on because what keeps it has changed hands a short while ago.
