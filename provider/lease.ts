@@ -211,7 +211,8 @@ export class Lease implements Recipient, JobRunner {
     // A plain object: an accessor that makes the id only when it is read costs three times as much as the id, and a
     // prototype's accessor would be missing from `{...lock}`.
     const ownerId = `${this.client.ownerPrefix}${this.#ticket}#${this.#token}`;
-    return { keys: this.#keys, ownerId, fencingToken: this.#token };
+    // A copy: whatever the job does to it, what it holds stays known.
+    return { keys: [...this.#keys], ownerId, fencingToken: this.#token };
   }
 
   async #giveBackUnused(): Promise<never> {
