@@ -9,6 +9,7 @@ import { abortReason, AbortWatch } from "./abort.js";
 import { sharedCompletions, type Completions, type Reader } from "./completions.js";
 import type { Embedding } from "./embedding.js";
 import { fromNative, internal, invalidArgument, toLockError, type NativeFailure } from "./errors.js";
+import { contextOfCaller, type JobContext, type Place, type SelfWaitDetection } from "./job-context.js";
 
 export class Client {
   readonly native: NativeLocks;
@@ -16,6 +17,10 @@ export class Client {
   readonly calls: NativeCalls;
   readonly completions: Completions = sharedCompletions();
   readonly embedding: Embedding;
+  /** How far jobs are followed, to tell them when they wait for themselves. */
+  readonly selfWaitDetection: SelfWaitDetection;
+  /** Where the locks are. */
+  readonly place: Place;
   /** How the owner id of every job of this process begins. */
   readonly ownerPrefix: string;
   /** Calls of `execute` that have not ended. */
@@ -23,7 +28,9 @@ export class Client {
   #onIdle: (() => void) | undefined;
 
   /** @throws LockError `INVALID_OPTION`, or `INTERNAL` where the addon does not load */
-  constructor(options: NativeOptions, embedding: Embedding) {
+  constructor(options: NativeOptions, selfWaitDetection: SelfWaitDetection, embedding: Embedding) {
+    this.selfWaitDetection = selfWaitDetection;
+    this.place = options;
     this.embedding = embedding;
     const { NativeLocks } = loadAddon();
     try {
@@ -113,6 +120,18 @@ export class Client {
       this.completions.withdraw(ticket, reason);
       // The caller has its answer; that a grant may come to nobody is for whoever watches over the process.
       this.embedding.unreleased(toLockError(thrown));
+    }
+  }
+
+  /** The innermost job that a call is made in, where jobs are followed. */
+  contextOfCaller(): JobContext | undefined {
+    return this.selfWaitDetection === "never" ? undefined : contextOfCaller();
+  }
+
+  /** Locks of `ownerId` are being released: it may be one of our jobs. */
+  releasing(ownerId: string): void {
+    if (ownerId.startsWith(this.ownerPrefix)) {
+      this.completions.releasing(this, Number.parseInt(ownerId.slice(this.ownerPrefix.length), 10));
     }
   }
 

@@ -60,6 +60,8 @@ export interface Recipient {
   withdrawn(reason: unknown): boolean;
   /** The lock is gone. */
   lose(how: NativeFailure): void;
+  /** The lock is being released, or may be among those that are. */
+  releasing(): void;
 }
 
 /**
@@ -109,6 +111,10 @@ class Waiter<T> implements Recipient {
 
   lose(): void {
     // Only jobs lose locks.
+  }
+
+  releasing(): void {
+    // The same.
   }
 }
 
@@ -186,6 +192,16 @@ export class Completions {
     for (const [, recipient] of this.#recipients.all()) {
       if (recipient.client === client) {
         recipient.lose(how);
+      }
+    }
+  }
+
+  /** Tells the recipient of `ticket`, or every one of `client`, that its lock is being released. */
+  releasing(client: object, ticket?: number): void {
+    const found = ticket === undefined ? this.#recipients.all().map(([, each]) => each) : [this.#recipients.get(ticket)];
+    for (const recipient of found) {
+      if (recipient?.client === client) {
+        recipient.releasing();
       }
     }
   }

@@ -8,6 +8,8 @@ export const LockErrorCode = {
   LOCK_HELD: "LOCK_HELD",
   /** The time to wait for the lock passed. */
   LOCK_TIMEOUT: "LOCK_TIMEOUT",
+  /** A job asked for a lock that it holds itself, or a job around it, and would have waited for its own end. */
+  LOCK_SELF_WAIT: "LOCK_SELF_WAIT",
   /** The lock of an `execute` was lost while its job was running: somebody else may have held it meanwhile. */
   LOCK_LOST: "LOCK_LOST",
   /** An argument of a call is not what it must be. Nothing was sent or taken. */
@@ -67,6 +69,13 @@ export function lockHeld(key: string | undefined): LockError {
 /** The end of a wait. Medusa's callers match on the text. */
 export function lockTimedOut(key: string | undefined): LockError {
   return new LockError("LOCK_TIMEOUT", "Timed-out acquiring lock.", { key });
+}
+
+/** The refusal of a wait that could end in nothing but its time-out: the caller's own job holds the key. */
+export function lockSelfWait(key: string): LockError {
+  const todo = "do this work without asking for the lock again, for the job has it, or start it after the job has ended";
+  const what = `Would wait in vain for the lock for key "${key}": it is held by the job that this call is made in`;
+  return new LockError("LOCK_SELF_WAIT", `${what}; ${todo}`, { key });
 }
 
 /** The loss of a lock that was noticed when it was to be released. */

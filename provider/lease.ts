@@ -11,17 +11,24 @@
 import type { AbortWatch } from "./abort.js";
 import type { Client } from "./client.js";
 import { isBlocked, Outcome, type Recipient } from "./completions.js";
-import { fromNative, lockLost, LockError, lockTimedOut, toLockError, type NativeFailure } from "./errors.js";
+import { fromNative, lockLost, LockError, lockSelfWait, lockTimedOut, toLockError, type NativeFailure } from "./errors.js";
 import { seesItsArguments } from "./job.js";
+import { callJob, JobContext, type JobRunner } from "./job-context.js";
 import type { HeldLock, Job } from "./types.js";
 
-export class Lease implements Recipient {
+export class Lease implements Recipient, JobRunner {
   readonly client: Client;
   readonly #keys: string[];
   readonly #ticket: number;
   readonly #signal: AbortSignal | undefined;
   /** The fencing token; 0 until granted. */
   #token: number;
+  /** The innermost job that `execute` was called in, where it is known. */
+  readonly #around: JobContext | undefined;
+  /** The key that it holds, or one around it. */
+  readonly #ownKey: string | undefined;
+  /** Made when somebody asks for it. */
+  #context: JobContext | undefined;
   #watch: AbortWatch | undefined;
   #started = false;
   /** Its keys are being given back, or were. */
@@ -37,13 +44,25 @@ export class Lease implements Recipient {
   /** The lock was lost: what happened, and how the caller is shown it. */
   #loss: { readonly error: LockError; readonly shown: Error } | undefined;
 
-  /** `answer` is the addon's to `execute`: granted above 0, pending below. */
-  constructor(client: Client, keys: string | string[], answer: number, signal: AbortSignal | undefined) {
+  /**
+   * `answer` is the addon's to `execute`: granted above 0, pending below. Where a job `around` holds `ownKey`, it was asked
+   * not to wait.
+   */
+  constructor(
+    client: Client,
+    keys: string | string[],
+    answer: number,
+    signal: AbortSignal | undefined,
+    around: JobContext | undefined,
+    ownKey: string | undefined,
+  ) {
     this.client = client;
     this.#keys = typeof keys === "string" ? [keys] : keys;
     this.#ticket = Math.abs(answer);
     this.#token = answer > 0 ? answer : 0;
     this.#signal = signal;
+    this.#around = around;
+    this.#ownKey = ownKey;
     client.jobBegins();
     client.completions.watch(this.#ticket, this);
   }
@@ -65,7 +84,11 @@ export class Lease implements Recipient {
       let failure: { readonly thrown: unknown } | undefined;
       this.#started = true;
       try {
-        result = await (seesItsArguments(job) ? job(this.#signalOfJob(), this.#held()) : (job as () => T)());
+        // A job that sees nothing of what it is called with needs nothing.
+        const sees = seesItsArguments(job);
+        const signal = sees ? this.#signalOfJob() : undefined;
+        const lock = sees ? this.#held() : undefined;
+        result = await callJob(this, job, signal, lock, this.client.selfWaitDetection);
       } catch (thrown) {
         failure = { thrown };
       }
@@ -120,11 +143,23 @@ export class Lease implements Recipient {
     }
   }
 
+  /** What calls within the job are made in. */
+  get context(): JobContext {
+    this.#context ??= new JobContext(this.client.place, this.#keys, this.#around);
+    return this.#context;
+  }
+
+  /** On Redis the job is told only at its next renewal. */
+  releasing(): void {
+    this.context.mayBeLost();
+  }
+
   /** Only marks it: the signal aborts in a microtask, after the whole batch has been seen. */
   #markLost({ message, key }: NativeFailure): void {
     if (this.#loss !== undefined) {
       return;
     }
+    this.context.mayBeLost();
     const error = new LockError("LOCK_LOST", message, { key });
     const shown = this.client.embedding.present(error);
     this.#loss = { error, shown };
@@ -160,8 +195,11 @@ export class Lease implements Recipient {
       throw this.#abandoned.reason;
     }
     const { outcome, detail } = this.#failed ?? { outcome: 0, detail: null };
+    if (!isBlocked(outcome)) {
+      throw this.client.failure(outcome, detail);
+    }
     // Also where it was refused at once, for want of time to wait.
-    throw isBlocked(outcome) ? this.client.present(lockTimedOut(detail?.key)) : this.client.failure(outcome, detail);
+    throw this.client.present(this.#ownKey === undefined ? lockTimedOut(detail?.key) : lockSelfWait(this.#ownKey));
   }
 
   #signalOfJob(): AbortSignal {
@@ -173,7 +211,8 @@ export class Lease implements Recipient {
     // A plain object: an accessor that makes the id only when it is read costs three times as much as the id, and a
     // prototype's accessor would be missing from `{...lock}`.
     const ownerId = `${this.client.ownerPrefix}${this.#ticket}#${this.#token}`;
-    return { keys: this.#keys, ownerId, fencingToken: this.#token };
+    // A copy: whatever the job does to it, what it holds stays known.
+    return { keys: [...this.#keys], ownerId, fencingToken: this.#token };
   }
 
   async #giveBackUnused(): Promise<never> {
@@ -187,6 +226,7 @@ export class Lease implements Recipient {
   /** Gives the keys back, and marks the loss if they were no longer held. True: the addon will tell. */
   #finish(): boolean {
     this.#finishing = true;
+    this.#context?.ends();
     this.#watch?.stop();
     try {
       const answer = this.client.answered(this.client.calls.finish(this.#ticket));

@@ -7,7 +7,7 @@ import { abortReason } from "./abort.js";
 import { Client } from "./client.js";
 import { isBlocked, Outcome, type Reader } from "./completions.js";
 import { plainEmbedding, type Embedding } from "./embedding.js";
-import { closed, lockHeld, lockLostByClosing, lockTimedOut, type LockError } from "./errors.js";
+import { closed, lockHeld, lockLostByClosing, lockSelfWait, lockTimedOut, type LockError } from "./errors.js";
 import { closeAtExit, closedAlready } from "./exit.js";
 import { Lease } from "./lease.js";
 import { readOptions, type LocksOptions, type Settings } from "./options.js";
@@ -42,9 +42,9 @@ export class Locks {
   constructor(options?: LocksOptions, embedding: Embedding = plainEmbedding) {
     const { settings, ignored } = readOptions(options);
     this.#settings = settings;
-    this.#client = new Client(settings.native, embedding);
-    this.#readAcquired = acquiredBy(this.#client, false);
-    this.#readAcquiredInQueue = acquiredBy(this.#client, true);
+    this.#client = new Client(settings.native, settings.selfWaitDetection, embedding);
+    this.#readAcquired = acquiredBy(this.#client, lockHeld);
+    this.#readAcquiredInQueue = acquiredBy(this.#client, lockTimedOut);
     this.#readReleased = (outcome, value, detail) => {
       this.#client.check(outcome, Outcome.Released, detail);
       return value === 1;
@@ -68,6 +68,8 @@ export class Locks {
    * Runs `job` while holding `keys`, and resolves or rejects as it does.
    *
    * @throws LockError `LOCK_TIMEOUT`: the lock was not to be had in time; the job did not run.
+   * @throws LockError `LOCK_SELF_WAIT`: it would have waited for a job that it was called in, as far as the option
+   *   `detectSelfWait` says; the job did not run.
    * @throws LockError `LOCK_LOST`: the lock was lost before the job had ended, so its work was not exclusive. `cause`
    *   is what the job threw, if it did.
    * @throws the reason of `args.signal`: it aborted before the job started.
@@ -84,13 +86,18 @@ export class Locks {
       if (names.length === 0) {
         return this.#executeUnlocked(job, signal);
       }
-      const { leaseMs } = this.#settings;
-      const { calls } = this.#client;
-      const answer = this.#client.answered(calls.execute(packKeys(names), timeoutMs ?? DEFAULT_WAIT, expireMs || leaseMs));
+      const client = this.#client;
+      const { native, leaseMs } = this.#settings;
+      const waitMs = timeoutMs ?? (native.waitMs === 0 ? 0 : DEFAULT_WAIT);
+      const around = client.contextOfCaller();
+      const ownKey = waitMs === 0 ? undefined : around?.heldKey(client.place, names);
+      const answer = client.answered(
+        client.calls.execute(packKeys(names), ownKey === undefined ? waitMs : 0, expireMs || leaseMs),
+      );
       if (answer === 0) {
-        return this.#refuse(lockTimedOut(this.#client.native.refusedKey()));
+        return this.#refuse(ownKey === undefined ? lockTimedOut(client.native.refusedKey()) : lockSelfWait(ownKey));
       }
-      lease = new Lease(this.#client, names, answer, signal);
+      lease = new Lease(client, names, answer, signal, around, ownKey);
     } catch (thrown) {
       return this.#refuse(thrown);
     }
@@ -102,6 +109,7 @@ export class Locks {
    * sets their expiry anew.
    *
    * @throws LockError `LOCK_HELD`: somebody else holds a key.
+   * @throws LockError `LOCK_SELF_WAIT`: it would have waited for a job that it was called in, as in `execute`.
    * @throws LockError `LOCK_TIMEOUT`: with `awaitQueue`, the lock was not to be had within `timeout`.
    * @throws the reason of `args.signal`: it aborted before the lock was taken. Where both happen at once, the lock may
    *   be taken: then this resolves.
@@ -116,8 +124,10 @@ export class Locks {
       if (names.length === 0) {
         return this.#ifOpen(undefined);
       }
-      const waitMs = timeoutMs ?? (awaitQueue ? FOREVER : this.#waitOfPlain(isLockStep));
-      const { native, calls } = this.#client;
+      const patienceMs = timeoutMs ?? (awaitQueue ? FOREVER : this.#waitOfPlain(isLockStep));
+      const { native, calls, place } = this.#client;
+      const ownKey = patienceMs === 0 ? undefined : this.#client.contextOfCaller()?.heldKey(place, names);
+      const waitMs = ownKey === undefined ? patienceMs : 0;
       const packed = packKeys(names);
       const expire = expireMs ?? 0;
       const answer = this.#client.answered(
@@ -127,9 +137,9 @@ export class Locks {
         return Promise.resolve();
       }
       if (answer === 0) {
-        return this.#refuse(blocked(awaitQueue, native.refusedKey()));
+        return this.#refuse(blocked(awaitQueue, ownKey)(native.refusedKey()));
       }
-      const read = awaitQueue ? this.#readAcquiredInQueue : this.#readAcquired;
+      const read = this.#reader(awaitQueue, ownKey);
       return signal === undefined
         ? this.#client.completions.wait(-answer, read)
         : this.#client.waitUnlessAborted(-answer, signal, read);
@@ -149,6 +159,9 @@ export class Locks {
       if (names.length === 0) {
         return this.#ifOpen(true);
       }
+      if (ownerId !== null) {
+        this.#client.releasing(ownerId);
+      }
       const { calls } = this.#client;
       const packed = packKeys(names);
       const answer = this.#client.answered(
@@ -166,7 +179,9 @@ export class Locks {
   async releaseAll(args?: OwnerArgs | null): Promise<void> {
     let answer: number;
     try {
-      answer = this.#client.native.releaseAll(readOwnerArgs(args));
+      const ownerId = readOwnerArgs(args);
+      this.#client.completions.releasing(this.#client);
+      answer = this.#client.native.releaseAll(ownerId);
     } catch (thrown) {
       throw this.#client.present(thrown);
     }
@@ -233,6 +248,14 @@ export class Locks {
     closedAlready(client.native);
   }
 
+  /** What the completion of an `acquire` comes to. */
+  #reader(awaitQueue: boolean, ownKey: string | undefined): Reader<void> {
+    if (ownKey !== undefined) {
+      return acquiredBy(this.#client, blocked(awaitQueue, ownKey));
+    }
+    return awaitQueue ? this.#readAcquiredInQueue : this.#readAcquired;
+  }
+
   /** The job of an `execute` that has nothing to lock. */
   async #executeUnlocked<T>(job: Job<T>, outer: AbortSignal | undefined): Promise<T> {
     await this.#ifOpen(undefined);
@@ -260,12 +283,15 @@ export class Locks {
   }
 }
 
+/** The error for an `acquire` that was refused for a key. */
+type Refusal = (key: string | undefined) => LockError;
+
 /** The completion of an `acquire`. */
-function acquiredBy(client: Client, awaitQueue: boolean): Reader<void> {
+function acquiredBy(client: Client, refusal: Refusal): Reader<void> {
   return (outcome, _value, detail) => {
     if (outcome !== Outcome.Granted) {
       throw isBlocked(outcome)
-        ? client.present(blocked(awaitQueue, detail?.key))
+        ? client.present(refusal(detail?.key))
         : client.failure(outcome, detail);
     }
   };
@@ -273,8 +299,12 @@ function acquiredBy(client: Client, awaitQueue: boolean): Reader<void> {
 
 /**
  * The refusal of an `acquire`: how it is worded depends on what the caller asked for, not on how long it waited. Having
- * queued for `acquireWait` does not make a plain one something else: its callers look for that refusal.
+ * queued for `acquireWait` does not make a plain one something else: its callers look for that refusal. Only one that would
+ * have waited for its own job, which holds `ownKey`, is told so.
  */
-function blocked(awaitQueue: boolean, key: string | undefined): LockError {
-  return awaitQueue ? lockTimedOut(key) : lockHeld(key);
+function blocked(awaitQueue: boolean, ownKey: string | undefined): Refusal {
+  if (ownKey !== undefined) {
+    return () => lockSelfWait(ownKey);
+  }
+  return awaitQueue ? lockTimedOut : lockHeld;
 }

@@ -4,6 +4,7 @@
 
 import { SECONDS_MAX } from "./arguments.js";
 import type { NativeOptions } from "./addon.js";
+import type { SelfWaitDetection } from "./job-context.js";
 import { OptionReader, type NumberRange } from "./option-reader.js";
 import { readRedisOptions, type Pace, type RedisConnectionOptions } from "./redis-options.js";
 import { render } from "./rendering.js";
@@ -74,6 +75,13 @@ export interface LocksOptions {
   localHandoffs?: number | undefined;
   /** How long `close` waits for running jobs, in seconds. Default: 5. */
   shutdownGrace?: number | undefined;
+  /**
+   * Where a job that asks for a lock that it holds itself is refused at once (`LOCK_SELF_WAIT`), instead of waiting in
+   * vain. `before-await`: in what it does before it first awaits, which costs nothing. `always`: also after that, which
+   * makes promises dearer, see README. `never`: it waits until its time is over. Default: `always` where NODE_ENV is
+   * `development` or `test`, else `before-await`.
+   */
+  detectSelfWait?: SelfWaitDetection | undefined;
 }
 
 /** The options, checked and with their defaults. Times are in milliseconds. */
@@ -83,6 +91,7 @@ export interface Settings {
   readonly acquireQueues: boolean | undefined;
   readonly leaseMs: number;
   readonly shutdownGraceMs: number;
+  readonly selfWaitDetection: SelfWaitDetection;
 }
 
 const DEFAULT_NAMESPACE = "medusa_lock:";
@@ -133,6 +142,7 @@ export function readOptions(options: unknown): { settings: Settings; ignored: re
     acquireQueues: acquireWait === undefined ? undefined : acquireWait > 0,
     leaseMs,
     shutdownGraceMs: milliseconds(reader, "shutdownGrace", 5, SECONDS),
+    selfWaitDetection: readSelfWaitDetection(reader),
   };
   return { settings, ignored: [...reader.unknown(), ...(redis?.ignored ?? [])] };
 }
@@ -146,6 +156,13 @@ function readNamespace(reader: OptionReader, keyPrefix: string): string {
     throw reader.refusal("namespace", `one apart from "${RESERVED_PREFIX}"`, render(namespace));
   }
   return namespace;
+}
+
+/** By default, whoever writes the code is told wherever it waits for itself, and a store in production does not pay for it. */
+function readSelfWaitDetection(reader: OptionReader): SelfWaitDetection {
+  const { NODE_ENV: environment } = process.env;
+  const byDefault = environment === "development" || environment === "test" ? "always" : "before-await";
+  return reader.oneOf("detectSelfWait", ["always", "before-await", "never"]) ?? byDefault;
 }
 
 function readPace(reader: OptionReader): Pace {

@@ -10,6 +10,7 @@ export const TIMED_OUT = "Timed-out acquiring lock.";
 const TYPES = {
   LOCK_HELD: "conflict",
   LOCK_TIMEOUT: "conflict",
+  LOCK_SELF_WAIT: "conflict",
   LOCK_LOST: "conflict",
   INVALID_ARGUMENT: "invalid_data",
   INVALID_OPTION: "invalid_data",

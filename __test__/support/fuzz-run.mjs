@@ -19,7 +19,9 @@ const BLOCKED_MAX_MS = 2_000;
 
 /** What no call may fail with: a fault of the package, or words of Redis that no argument should lead to. */
 const FAULTS = ["INTERNAL", "REDIS_ERROR", "INVALID_OPTION"];
-const CODES = ["LOCK_HELD", "LOCK_TIMEOUT", "LOCK_LOST", "INVALID_ARGUMENT", "LIMIT_EXCEEDED", "REDIS_UNREACHABLE", "CLOSED"];
+const CODES = [
+  "LOCK_HELD", "LOCK_TIMEOUT", "LOCK_SELF_WAIT", "LOCK_LOST", "INVALID_ARGUMENT", "LIMIT_EXCEEDED", "REDIS_UNREACHABLE", "CLOSED",
+];
 
 /** The names of values that stand for none. */
 const NOTHING = ["undefined", "null"];
@@ -34,8 +36,9 @@ class OwnLocks extends Locks {
 }
 
 function open(plan, connection, namespace) {
-  const { acquireWait, ownerless } = plan;
-  const options = { ...connection, namespace, acquireWait, ownerless, waitLockingTimeout: LONGEST_WAIT_S, shutdownGrace: 0.02 };
+  const { acquireWait, ownerless, detectSelfWait } = plan;
+  const choices = { acquireWait, ownerless, ...(detectSelfWait && { detectSelfWait }) };
+  const options = { ...connection, namespace, ...choices, waitLockingTimeout: LONGEST_WAIT_S, shutdownGrace: 0.02 };
   if (plan.door === "locks") return new Locks(options);
   if (plan.door === "subclass") return new OwnLocks(options);
   const { services } = require(providerEntry).default;

@@ -76,6 +76,7 @@ function planOf(seed) {
     door: pick(draw, ["locks", "provider", "subclass"]),
     ownerless: pick(draw, ["exclusive", "exclusive", "open"]),
     acquireWait: pick(draw, [0, 0, 0.02]),
+    detectSelfWait: pick(draw, ["always", "before-await", "never"]),
     settleMs: pick(draw, [0, 5, 40]),
     steps,
   };
