@@ -14,10 +14,10 @@ local function open_queues(list, me, queues, more)
   local ROUNDS_MAX = 100000
 
   local q = { granted = false, pause = 0 }
-  -- Inboxes that nobody listens to, and waiters that have been looked at since the last one left.
-  local gone, seen = {}, {}
-  -- Queues that somebody has left in this call.
-  local left = {}
+  -- Inboxes that nobody listens to, waiters that have been read, and those that have been looked at.
+  local gone, known, seen = {}, {}, {}
+  -- Queues that somebody has left in this call; `fresh`: whose first has not been looked at since.
+  local left, fresh = {}, {}
   local followed = {}
   for _, queue in ipairs(more and queues or {}) do
     followed[queue] = true
@@ -67,15 +67,20 @@ local function open_queues(list, me, queues, more)
     end
   end
 
+  -- Once in a call: it may have thousands of queues, and be looked at whenever somebody leaves one of them.
   local function read(name)
+    if known[name] then
+      return known[name]
+    end
     local fields = redis.call('HGETALL', name)
     if #fields == 0 then
       return nil
     end
-    local waiter = { name = name }
+    local waiter = { name = name, at = 1 }
     for i = 1, #fields, 2 do
       waiter[tonumber(fields[i]) or fields[i]] = fields[i + 1]
     end
+    known[name] = waiter
     return waiter
   end
 
@@ -97,9 +102,10 @@ local function open_queues(list, me, queues, more)
   -- Its hash goes first: a name without one keeps nobody waiting, should one of the queues be no queue.
   local function leave(name, queues)
     redis.call('DEL', name)
+    known[name] = nil
     for _, queue in ipairs(queues) do
       redis.call('ZREM', queue, name)
-      left[queue] = true
+      left[queue], fresh[queue] = true, true
     end
   end
 
@@ -139,15 +145,21 @@ local function open_queues(list, me, queues, more)
     end
     return waiter.owner ~= '' and holder == waiter.owner
   end
+  q.is_own = is_own
 
-  -- Each lock is free and the waiter the first for it, or its owner holds the lock already.
+  -- Each lock is free and the waiter the first for it, or its owner holds the lock already. What was so for the locks before
+  -- `at` stays so during a call: nobody else is handed a lock for which it is the first. `behind`: where it is not the first.
   local function may_have(waiter)
-    for _, queue in ipairs(waiter) do
+    waiter.behind = nil
+    for i = waiter.at, #waiter do
+      waiter.at = i
+      local queue = waiter[i]
       local holder = redis.pcall('GET', lock_of(queue))
       if holder and (type(holder) == 'table' or not is_own(waiter, holder)) then
         return false
       end
       if not holder and head(queue) ~= waiter.name then
+        waiter.behind = queue
         return false
       end
     end
@@ -214,6 +226,8 @@ local function open_queues(list, me, queues, more)
     if waiter.granted ~= '' and tonumber(waiter.granted) <= now_us() then
       -- Its claim has lapsed: its process is frozen, whatever else it waits for.
       gone[waiter.inbox] = waiter.inbox ~= ''
+      -- Others of that process, which were there until now, are gone as well.
+      seen = {}
       return false
     end
     if not listens(waiter.inbox) then
@@ -257,36 +271,37 @@ local function open_queues(list, me, queues, more)
       end
       noted[queue] = nil
       local name = head(queue)
+      local is_due = fresh[queue] or not seen[name]
+      fresh[queue] = nil
       if not name then
         tidy(queue)
-      elseif not seen[name] and redis.call('EXISTS', lock_of(queue)) == 0 then
+      elseif is_due and redis.call('EXISTS', lock_of(queue)) == 0 then
         local waiter = read(name)
         if not waiter then
           redis.call('ZREM', queue, name)
+          fresh[queue] = true
           note({ queue })
         elseif not serve(waiter) then
-          seen = {}
           leave(name, waiter)
           note(waiter)
         elseif waiter.owner ~= '' and waiter.has_it then
           -- Others of the same owner may now have what they were refused.
           seen[name] = true
-          for other, its_queues in pairs(refused) do
-            if its_queues.owner == waiter.owner or waiter.owner == '*' then
+          for other, its in pairs(refused) do
+            if its.owner == waiter.owner or waiter.owner == '*' then
               seen[other], refused[other] = nil, nil
-              note(its_queues)
+              note({ its.refused_in })
             end
           end
         else
           seen[name] = true
           if waiter.owner ~= '' then
-            refused[name] = waiter
+            refused[name], waiter.refused_in = waiter, queue
           end
-          -- It may stand behind one that is gone in a queue that nobody else would look at.
-          for _, other in ipairs(waiter) do
-            if other ~= queue and head(other) ~= name then
-              note({ other })
-            end
+          -- It may stand behind one that is gone in a queue that nobody else would look at. When that one leaves, it is looked
+          -- at again, and may stand behind the next one.
+          if waiter.behind then
+            note({ waiter.behind })
           end
         end
       elseif left[queue] then
@@ -325,7 +340,9 @@ local function open_queues(list, me, queues, more)
         fields[#fields + 1] = queue
       end
     end
-    redis.call('HSET', me, unpack(fields))
+    in_parts(fields, 1, #fields, function(...)
+      redis.call('HSET', me, ...)
+    end)
     redis.call('PEXPIRE', me, KEEP_MS)
     for _, queue in ipairs(queues) do
       redis.call('ZADD', queue, ticket, me)
@@ -352,9 +369,10 @@ local function open_queues(list, me, queues, more)
   end
 
   -- The reply to `me`, which waits: which lock keeps it, when to look again because that may lapse (ms; -1: no telling),
-  -- its ticket, and whether a silent node holds what it waits for.
-  function q.wait_reply(queues, ticket)
-    local waiter, index, look, silent = read(me), nil, q.pause > 0 and q.pause or -1, 0
+  -- its ticket, and whether a silent node holds what it waits for. `waiter`: what is known of `me`, if it has been read.
+  function q.wait_reply(queues, ticket, waiter)
+    waiter = waiter or read(me)
+    local index, look, silent = nil, q.pause > 0 and q.pause or -1, 0
     for i, queue in ipairs(queues) do
       local lock = lock_of(queue)
       local holder = redis.pcall('GET', lock)
