@@ -154,6 +154,7 @@ impl Member {
             keys,
             cursor: 0,
             found: Vec::new(),
+            rest: Vec::new(),
         })
     }
 

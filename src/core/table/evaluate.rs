@@ -111,9 +111,15 @@ impl Table {
         let Some(waiter) = self.waiters.get(&ticket) else {
             return;
         };
-        if self.blocking(ticket, waiter).is_none()
-            && let Some(waiter) = self.dequeue(ticket)
-        {
+        if let Some(index) = self.blocking_from(waiter.kept_by, ticket, waiter) {
+            if index != waiter.kept_by
+                && let Some(waiter) = self.waiters.get_mut(&ticket)
+            {
+                waiter.kept_by = index;
+            }
+            return;
+        }
+        if let Some(waiter) = self.dequeue(ticket) {
             out.push(Effect {
                 client: waiter.client,
                 ticket,
@@ -125,15 +131,19 @@ impl Table {
 
     /// The first key that a waiter cannot have yet.
     pub(super) fn blocking(&self, ticket: Ticket, waiter: &Waiter) -> Option<Arc<str>> {
+        let index = self.blocking_from(0, ticket, waiter)?;
+        waiter.keys.as_slice().get(index).cloned()
+    }
+
+    /// The index of a key that a waiter cannot have yet: the first from `start` on, or else before.
+    fn blocking_from(&self, start: usize, ticket: Ticket, waiter: &Waiter) -> Option<usize> {
         let may_have = |slot: &Slot| match &slot.holder {
             None => slot.queue.first() == Some(&ticket),
             Some(holder) => self.admits(&holder.owner, &waiter.claim),
         };
-        waiter
-            .keys
-            .iter()
-            .find(|key| !self.slots.get(*key).is_some_and(may_have))
-            .cloned()
+        let keys = waiter.keys.as_slice();
+        let mut indexes = (start..keys.len()).chain(0..start);
+        indexes.find(|index| !self.slots.get(&keys[*index]).is_some_and(may_have))
     }
 
     /// Whether a key of `holder` may be taken by `claim` without being free.

@@ -144,6 +144,8 @@ struct Waiter {
     keys: KeySet,
     claim: Claim,
     deadline: Option<Moment>,
+    /// Which of its keys kept it when it was last looked at. With many keys, each would else be looked at whenever one is freed.
+    kept_by: usize,
 }
 
 /// A job that runs.
@@ -221,6 +223,7 @@ impl Table {
                 keys,
                 claim,
                 deadline,
+                kept_by: 0,
             },
         );
         Ok(Verdict::Queued)

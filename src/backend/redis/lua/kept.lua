@@ -16,7 +16,7 @@ end
 -- Writes down which lock keeps `me`, as it is told by `reply`, which it returns.
 local function note_kept(me, locks, reply)
   if locks > MANY then
-    redis.call('HSET', me, 'kept', reply[1] .. ' ' .. string.format('%.0f', time_us()))
+    redis.call('HSET', me, 'kept', string.format('%d %.0f %d', reply[1], time_us(), locks))
   end
   return reply
 end
@@ -24,7 +24,7 @@ end
 -- The reply to a poll of one that waits for many locks, the same of which keeps it; nil: they are all to be looked at.
 local function kept_reply(list, keys, tags, attempt, inbox)
   local me = waiter_of(queue_of(keys[1], tags, 1), attempt)
-  local i, looked = string.match(redis.call('HGET', me, 'kept') or '', '^(%d+) (%d+)$')
+  local i, looked = string.match(redis.call('HGET', me, 'kept') or '', '^(%d+) (%d+) %d+$')
   if not i or redis.call('HGET', me, 'granted') ~= '' or redis.call('HGET', me, 'inbox') ~= inbox then
     return nil
   end

@@ -4,7 +4,8 @@
 -- been passed on without a pause, or 'gap <us>', until when it is left free for nodes that know no queue; and
 -- 'old <us>', until when such a node counts as being about. A waiter is a hash: owner ('' for a job), inbox ('': none),
 -- ticket, open, polled (us), granted (us until when it may claim what was handed over to it; '': nothing was), and its
--- queues under 1, 2, ...
+-- queues under 1, 2, ... Of one that waits for many locks also kept: which of them kept it when it was last looked at, since
+-- when not all have been looked at (us), and how many they are.
 
 -- The queues as seen by `me`, the name of the waiter that this call is for ('': none). `more`: others of the same
 -- process are right behind it, for the same `queues`. `list`: the name of the list of queues.
@@ -67,21 +68,46 @@ local function open_queues(list, me, queues, more)
     end
   end
 
-  -- Once in a call: it may have thousands of queues, and be looked at whenever somebody leaves one of them.
+  -- Once in a call, for it may be looked at whenever somebody leaves one of its queues; and no more of these than most have.
   local function read(name)
     if known[name] then
       return known[name]
     end
-    local fields = redis.call('HGETALL', name)
-    if #fields == 0 then
+    local fields =
+      redis.call('HMGET', name, 'ticket', 'owner', 'open', 'inbox', 'polled', 'granted', 'kept', 1, 2, 3, 4, 5)
+    local waiter = { name = name, ticket = fields[1], owner = fields[2], open = fields[3], inbox = fields[4] }
+    if not waiter.owner then
       return nil
     end
-    local waiter = { name = name, at = 1 }
-    for i = 1, #fields, 2 do
-      waiter[tonumber(fields[i]) or fields[i]] = fields[i + 1]
+    waiter.polled, waiter.granted = fields[5], fields[6]
+    for i = 8, 12 do
+      waiter[i - 7] = fields[i] or nil
     end
+    waiter.has_more = fields[12] and true
+    waiter.at, waiter.looked, waiter.count = string.match(fields[7] or '', '^(%d+) (%d+) (%d+)$')
+    waiter.at, waiter.count = tonumber(waiter.at) or 1, tonumber(waiter.count)
+    waiter.left_to_see = waiter.count
     known[name] = waiter
     return waiter
+  end
+
+  -- Reads the rest of its queues.
+  local function read_all(waiter)
+    if waiter.has_more then
+      waiter.has_more = nil
+      local fields = redis.call('HGETALL', waiter.name)
+      for i = 1, #fields, 2 do
+        local index = tonumber(fields[i])
+        if index then
+          waiter[index] = fields[i + 1]
+        end
+      end
+    end
+  end
+
+  local function queue_at(waiter, i)
+    waiter[i] = waiter[i] or redis.call('HGET', waiter.name, i)
+    return waiter[i]
   end
 
   -- Whether somebody subscribes to an inbox. Where the server's ACL does not let us know, somebody does. What PUBLISH
@@ -147,22 +173,32 @@ local function open_queues(list, me, queues, more)
   end
   q.is_own = is_own
 
-  -- Each lock is free and the waiter the first for it, or its owner holds the lock already. What was so for the locks before
-  -- `at` stays so during a call: nobody else is handed a lock for which it is the first. `behind`: where it is not the first.
+  -- Each lock is free and the waiter the first for it, or its owner holds the lock already. What was found to be so stays so
+  -- during a call: nobody else is handed a lock for which it is the first. So the next look begins `at` the lock where the last one
+  -- ended, also in another call, and `left_to_see` counts those of which it is not known. `behind`: where it is not the first.
   local function may_have(waiter)
-    waiter.behind = nil
-    for i = waiter.at, #waiter do
-      waiter.at = i
-      local queue = waiter[i]
-      local holder = redis.pcall('GET', lock_of(queue))
-      if holder and (type(holder) == 'table' or not is_own(waiter, holder)) then
-        return false
-      end
-      if not holder and head(queue) ~= waiter.name then
-        waiter.behind = queue
-        return false
-      end
+    if not waiter.count then
+      read_all(waiter)
+      waiter.count, waiter.left_to_see = #waiter, #waiter
     end
+    waiter.behind = nil
+    local first = waiter.at
+    while waiter.left_to_see > 0 do
+      local queue = queue_at(waiter, waiter.at)
+      local holder = redis.pcall('GET', lock_of(queue))
+      local is_kept = holder and (type(holder) == 'table' or not is_own(waiter, holder))
+      if not holder and head(queue) ~= waiter.name then
+        is_kept, waiter.behind = true, queue
+      end
+      if is_kept then
+        if waiter.looked and waiter.at ~= first then
+          redis.call('HSET', waiter.name, 'kept', waiter.at .. ' ' .. waiter.looked .. ' ' .. waiter.count)
+        end
+        return false
+      end
+      waiter.at, waiter.left_to_see = waiter.at % waiter.count + 1, waiter.left_to_see - 1
+    end
+    read_all(waiter)
     return true
   end
 
@@ -282,6 +318,7 @@ local function open_queues(list, me, queues, more)
           fresh[queue] = true
           note({ queue })
         elseif not serve(waiter) then
+          read_all(waiter)
           leave(name, waiter)
           note(waiter)
         elseif waiter.owner ~= '' and waiter.has_it then

@@ -96,7 +96,16 @@ script!(
 );
 script!(RELEASES, 7, "at_once.lua", "names.lua", "parts.lua", "list.lua", "queue.lua"; "release_now.lua", "release.lua"; "many.lua", "releases.lua");
 script!(RENEW, 8, "at_once.lua", "parts.lua", "renew.lua");
-script!(SWEEP, 9, "at_once.lua", "names.lua", "parts.lua", "list.lua", "queue.lua", "sweep.lua");
+script!(
+    SWEEP,
+    9,
+    "at_once.lua",
+    "names.lua",
+    "parts.lua",
+    "list.lua",
+    "queue.lua",
+    "sweep.lua"
+);
 script!(INSPECT, 10, "inspect.lua");
 script!(
     RESERVE,
