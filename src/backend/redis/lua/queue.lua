@@ -93,15 +93,18 @@ local function open_queues(list, me, queues, more)
 
   -- Reads the rest of its queues.
   local function read_all(waiter)
-    if waiter.has_more then
-      waiter.has_more = nil
-      local fields = redis.call('HGETALL', waiter.name)
-      for i = 1, #fields, 2 do
-        local index = tonumber(fields[i])
-        if index then
-          waiter[index] = fields[i + 1]
-        end
+    local read_to, count = 5, 16
+    while waiter.has_more do
+      local indexes = {}
+      for i = 1, count do
+        indexes[i] = read_to + i
       end
+      local queues = redis.call('HMGET', waiter.name, unpack(indexes))
+      for i = 1, count do
+        waiter[read_to + i] = queues[i] or nil
+      end
+      waiter.has_more = queues[count]
+      read_to, count = read_to + count, math.min(4 * count, AT_ONCE_MAX)
     end
   end
 
