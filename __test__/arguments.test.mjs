@@ -6,8 +6,13 @@ import { lockError, medusaError } from "./support/errors.mjs";
 import { holding } from "./support/held.mjs";
 import { until } from "./support/waiting.mjs";
 
-const KEYS_PER_CALL_MAX = 1000;
-const KEY_BYTES_MAX = 1024;
+const KEYS_PER_CALL_MAX = 10_000;
+/** Of a key and of an owner id. */
+const NAME_BYTES_MAX = 16_384;
+/** Of all keys of a call together. */
+const KEYS_BYTES_MAX = 4_194_304;
+/** How much of a key a message shows, in characters. */
+const SHOWN_CHARS_MAX = 200;
 const TEN_YEARS_S = 315_360_000;
 /** Above the documented bound of waiters for one key. */
 const WAITERS_TRIED_MAX = 200_000;
@@ -32,10 +37,18 @@ const BAD_KEYS = [
   ["an array with a hole", ["a", , "b"], /undefined|hole/],
   ["a lone high surrogate", "cart\ud800", /surrogate|ill-formed|well-formed/i],
   ["a lone low surrogate in an array", ["a", "\udc00cart"], /surrogate|ill-formed|well-formed/i],
-  ["a key one byte too long", "k".repeat(KEY_BYTES_MAX + 1), /1025[^]*|1024/],
-  ["a key too long in bytes, not in characters", "ü".repeat(KEY_BYTES_MAX / 2) + "k", /1025|1024/],
-  ["one key too many", Array.from({ length: KEYS_PER_CALL_MAX + 1 }, (_, n) => `k${n}`), /1001/],
+  ["a key one byte too long", "k".repeat(NAME_BYTES_MAX + 1), /at most 16384 bytes, got 16385 /],
+  ["a key too long in bytes, not in characters", "ü".repeat(NAME_BYTES_MAX / 2) + "k", /at most 16384 bytes, got 16385 bytes/],
+  ["one key too many", Array.from({ length: KEYS_PER_CALL_MAX + 1 }, (_, n) => `k${n}`), /at most 10000 different keys.*10001/],
+  ["one byte too many, all together", longestKeys("k"), /at most 4194304 bytes.*4194305/],
+  ["one byte too many in characters of several", longestKeys("é"), /at most 4194304 bytes.*4194306/],
 ];
+
+/** As many keys of the greatest length as may be in a call, and this one. */
+function longestKeys(more) {
+  const length = KEYS_BYTES_MAX / NAME_BYTES_MAX;
+  return [...Array.from({ length }, (_, n) => `${n}`.padEnd(NAME_BYTES_MAX, "k")), more];
+}
 
 const BAD_TIMES = [
   ["NaN", NaN, /NaN/],
@@ -56,6 +69,8 @@ const BAD_OWNERS = [
   ["an object", {}, /object|\{\}/],
   ["a boolean", false, /false/],
   ["a lone surrogate", "\ud800", /surrogate|ill-formed|well-formed/i],
+  ["one byte too long", "o".repeat(NAME_BYTES_MAX + 1), /at most 16384 bytes, got 16385 /],
+  ["too long in bytes, not in characters", "ü".repeat(NAME_BYTES_MAX / 2) + "o", /at most 16384 bytes, got 16385 bytes/],
 ];
 
 const BAD_JOBS = [
@@ -64,6 +79,12 @@ const BAD_JOBS = [
   ["a string", "job", /job/],
   ["a promise", Promise.resolve(), /object|Promise/],
 ];
+
+/** Bytes, and a character behind them of one to four: around the size that is copied without asking for it, and the bound. */
+const LENGTHS = [...Array.from({ length: 20 }, (_, n) => 240 + n), 16_300].flatMap((bytes) =>
+  ["k", "é", "キ", "🔒"].map((character) => [bytes, character]),
+);
+LENGTHS.push([NAME_BYTES_MAX - 3, "é"], [NAME_BYTES_MAX - 5, "🔒"]);
 
 /** The error's text names the argument and what was given. */
 const names = (argument, got) => (error) => {
@@ -175,7 +196,7 @@ onEachBackend("arguments", (backend) => {
     const odd = [
       " ", "with spaces ", "line\nbreak", "tab\t", "\r\n", "{braced}", "}{", "{}", "*", "?", "[a-z]", "[", "\\", "a*", "^$.|",
       "__proto__", "constructor", "toString", "hasOwnProperty", "ключ", "キー", "🔒", "e\u0301", "\u00e9", "\u0000", "a\u0000b",
-      "%s", "${k}", "'; DROP", "execute:host:1:n:2", "#1", "0", "null", "undefined", "k".repeat(KEY_BYTES_MAX),
+      "%s", "${k}", "'; DROP", "execute:host:1:n:2", "#1", "0", "null", "undefined", "k".repeat(SHOWN_CHARS_MAX), "🔒".repeat(SHOWN_CHARS_MAX),
     ];
     for (const key of odd) {
       await locking.acquire(key, { ownerId: "me" });
@@ -193,29 +214,30 @@ onEachBackend("arguments", (backend) => {
 
   test("keys cross whole, whatever length they have and whatever characters they end in", async () => {
     const { locks } = await backend.medusa();
-    // Around the size that is copied without asking for it, with characters of one to four bytes there.
-    for (let bytes = 240; bytes < 260; bytes += 1) {
-      for (const character of ["k", "é", "キ", "🔒"]) {
-        const long = `${"k".repeat(bytes)}${character}`;
-        for (const keys of [[long], [long, `${long} and more`], ["a", long.slice(2), "z"]]) {
-          await locks.acquire(keys, { ownerId: "me" });
-          assert.deepEqual((await locks.inspect()).map(({ key }) => key).sort(), keys, `${bytes} bytes and ${character}`);
-          assert.equal(await locks.release(keys, { ownerId: "me" }), true);
-        }
+    for (const [bytes, character] of LENGTHS) {
+      const long = `${"k".repeat(bytes)}${character}`;
+      for (const keys of [[long], [long, `${long}+`], ["a", long.slice(2), "z"], [long, `line\nbreak ${long.slice(20)}`]]) {
+        await locks.acquire(keys, { ownerId: "me" });
+        assert.deepEqual((await locks.inspect()).map(({ key }) => key).sort(), keys, `${bytes} bytes and ${character}`);
+        assert.equal(await locks.release(keys, { ownerId: "me" }), true);
       }
     }
   });
 
   test("owner ids cross whole, whatever length they have and whatever characters they end in", async () => {
     const { locks } = await backend.medusa();
-    for (let bytes = 240; bytes < 260; bytes += 1) {
-      for (const character of ["o", "é", "キ", "🔒"]) {
-        const ownerId = `${"o".repeat(bytes)}${character}`;
-        await locks.acquire("k", { ownerId });
-        assert.deepEqual((await locks.inspect()).map((lock) => lock.ownerId), [ownerId]);
-        assert.equal(await locks.release("k", { ownerId: `${ownerId} and more` }), false);
-        assert.equal(await locks.release("k", { ownerId }), true, `${bytes} bytes and ${character}`);
-      }
+    for (const [bytes, character] of LENGTHS) {
+      const ownerId = `${"o".repeat(bytes)}${character}`;
+      await locks.acquire("k", { ownerId });
+      await locks.acquire("k", { ownerId, expire: 60 });
+      assert.deepEqual((await locks.inspect()).map((lock) => lock.ownerId), [ownerId]);
+      assert.equal(await locks.release("k", { ownerId: `${ownerId}+` }), false);
+      assert.equal(await locks.release("k", { ownerId }), true, `${bytes} bytes and ${character}`);
+      await locks.acquire("k", { ownerId });
+      await locks.releaseAll({ ownerId: `${ownerId}+` });
+      assert.equal((await locks.inspect()).length, 1);
+      await locks.releaseAll({ ownerId });
+      assert.equal((await locks.inspect()).length, 0, `${bytes} bytes and ${character}`);
     }
   });
 
@@ -244,15 +266,45 @@ onEachBackend("arguments", (backend) => {
     assert.deepEqual(await locks.inspect(), []);
   });
 
-  test("bounds: as many keys as may be, each as long as may be, in every kind of call", async () => {
-    const { locking, locks } = await backend.medusa();
-    const keys = Array.from({ length: KEYS_PER_CALL_MAX }, (_, n) => `${n}`.padEnd(KEY_BYTES_MAX, "k"));
-    assert.equal(await locking.execute(keys, async () => (await locks.inspect(keys)).length), KEYS_PER_CALL_MAX);
-    await locking.acquire(keys, { ownerId: "me", expire: 60 });
-    await locking.acquire(keys, { ownerId: "me" });
-    await assert.rejects(locking.acquire(keys), medusaError("LOCK_HELD"));
-    await locking.releaseAll({ ownerId: "me" });
-    assert.deepEqual(await locks.inspect(), []);
+  const FULL_SETS = {
+    "as many as may be, each as long as they then may be": [KEYS_PER_CALL_MAX, Math.floor(KEYS_BYTES_MAX / KEYS_PER_CALL_MAX)],
+    "each as long as may be, as many as there then may be": [KEYS_BYTES_MAX / NAME_BYTES_MAX, NAME_BYTES_MAX],
+  };
+  for (const [title, [count, bytes]] of Object.entries(FULL_SETS)) {
+    test(`bounds: keys, ${title}, in every kind of call`, async () => {
+      const { locking, locks } = await backend.medusa();
+      const keys = Array.from({ length: count }, (_, n) => `${n}`.padEnd(bytes, "k"));
+      const ownerId = "o".repeat(1_000);
+      assert.equal(await locking.execute(keys, async () => (await locks.inspect(keys)).length), count);
+      await locking.acquire(keys, { ownerId, expire: 60 });
+      await locking.acquire(keys, { ownerId });
+      await assert.rejects(locking.acquire(keys), medusaError("LOCK_HELD"));
+      assert.equal(await locking.release([keys[0], "another"], { ownerId }), false);
+      await assert.rejects(locking.acquire(keys, { ownerId: "other" }), medusaError("LOCK_HELD"));
+      await locking.releaseAll({ ownerId });
+      assert.deepEqual(await locks.inspect(), []);
+    });
+  }
+
+  test("a message shows the beginning of a very long key, and the error has all of it", async () => {
+    const locks = backend.locks();
+    const start = "🔒".repeat(SHOWN_CHARS_MAX);
+    const key = `${start}${"k".repeat(NAME_BYTES_MAX - 4 * SHOWN_CHARS_MAX)}`;
+    const message = `Failed to acquire lock for key "${start}..."`;
+    await locks.acquire(key, { ownerId: "me" });
+    for (const args of [{}, { timeout: 0.05 }]) {
+      await assert.rejects(locks.acquire(key, args), { code: "LOCK_HELD", message, key });
+    }
+    await assert.rejects(locks.execute(key, () => {}, { timeout: 0.05 }), { code: "LOCK_TIMEOUT", key });
+    await locks.releaseAll();
+    const held = await holding(locks, key);
+    await locks.releaseAll();
+    await assert.rejects(held.end(), (error) => {
+      assert.ok(lockError("LOCK_LOST")(error));
+      assert.equal(error.key, key);
+      assert.ok(error.message.startsWith(`Lost the lock for key "${start}..." `), error.message);
+      return true;
+    });
   });
 
   test("bounds: exactly the longest time", async () => {

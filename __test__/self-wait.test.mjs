@@ -60,7 +60,8 @@ onEachBackend("a job that would wait for itself", (backend) => {
           await assert.rejects(settles(asked, `acquire with ${JSON.stringify(args)}`), ofItself("k"));
         }
       });
-      assert.deepEqual(await locks.inspect(), []);
+      // Who is refused twice is taken for one that polls, and the lock is kept for it for a moment.
+      await until(async () => (await locks.inspect()).length === 0, "nothing stays locked");
     });
   }
 

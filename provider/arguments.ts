@@ -11,10 +11,13 @@ import { render } from "./rendering.js";
 import type { AcquireArgs, ExecuteArgs, OwnerArgs } from "./types.js";
 
 /** The longest key or owner id, in bytes of UTF-8. */
-export const NAME_BYTES_MAX = 1024;
+export const NAME_BYTES_MAX = 16_384;
 
 /** The most different keys that one call may name. */
-export const KEYS_PER_CALL_MAX = 1000;
+export const KEYS_PER_CALL_MAX = 10_000;
+
+/** The most bytes of UTF-8 of all different keys of one call together: one script call, for which the server does nothing else. */
+export const KEYS_BYTES_MAX = 4_194_304;
 
 /** The longest array of keys that is looked at, duplicates included. */
 const KEYS_GIVEN_MAX = 100_000;
@@ -73,7 +76,19 @@ export function readKeys(keys: unknown): string | string[] {
   if (unique.length > KEYS_PER_CALL_MAX) {
     throw invalidArgument("keys", `at most ${KEYS_PER_CALL_MAX} different keys in a call`, `${unique.length}`);
   }
+  checkTotal(unique);
   return unique.length === 1 ? (unique[0] as string) : unique;
+}
+
+function checkTotal(names: readonly string[]): void {
+  const units = names.reduce((sum, name) => sum + name.length, 0);
+  if (units * BYTES_PER_UNIT_MAX <= KEYS_BYTES_MAX) {
+    return;
+  }
+  const bytes = names.reduce((sum, name) => sum + Buffer.byteLength(name, "utf8"), 0);
+  if (bytes > KEYS_BYTES_MAX) {
+    throw invalidArgument("keys", `at most ${KEYS_BYTES_MAX} bytes of different keys in a call`, `${bytes}`);
+  }
 }
 
 function copyOfKeys(keys: unknown): string[] {
@@ -140,7 +155,9 @@ function checkName(argument: string, nonEmpty: string, plural: string, name: str
   }
   // Length first: the other test walks the text, which may be megabytes long.
   if (name.length * BYTES_PER_UNIT_MAX > NAME_BYTES_MAX && isTooLong(name)) {
-    throw invalidArgument(argument, `${plural} of at most ${NAME_BYTES_MAX} bytes`, `${render(name)}${placeOf(index)}`);
+    // Of a text that is far too long the bytes are not counted.
+    const got = name.length > NAME_BYTES_MAX ? `${name.length} characters` : `${Buffer.byteLength(name, "utf8")} bytes`;
+    throw invalidArgument(argument, `${plural} of at most ${NAME_BYTES_MAX} bytes`, `${got}: ${render(name)}${placeOf(index)}`);
   }
   if (!name.isWellFormed()) {
     throw invalidArgument(argument, "well-formed text", `a lone surrogate in ${render(name)}${placeOf(index)}`);

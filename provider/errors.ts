@@ -2,6 +2,8 @@
  * What can go wrong, as callers see it: one class of errors, and one list of stable codes.
  */
 
+import { shownKey } from "./rendering.js";
+
 /** Every code that a {@link LockError} can have. Programs should match on these; the messages are for people. */
 export const LockErrorCode = {
   /** `acquire` found a key held by somebody else, and did not wait, or waited for `acquireWait` in vain. */
@@ -63,7 +65,7 @@ export class LockError extends Error {
 
 /** The refusal of an `acquire`. Medusa's callers match on the text. */
 export function lockHeld(key: string | undefined): LockError {
-  return new LockError("LOCK_HELD", `Failed to acquire lock for key "${key ?? ""}"`, { key });
+  return new LockError("LOCK_HELD", `Failed to acquire lock for key "${shownKey(key)}"`, { key });
 }
 
 /** The end of a wait. Medusa's callers match on the text. */
@@ -81,7 +83,7 @@ export function lockSelfWait(key: string): LockError {
 /** The loss of a lock that was noticed when it was to be released. */
 export function lockLost(keys: readonly string[]): LockError {
   const [key] = keys;
-  const names = `key "${key ?? ""}"${keys.length > 1 ? ` and ${keys.length - 1} more` : ""}`;
+  const names = `key "${shownKey(key)}"${keys.length > 1 ? ` and ${keys.length - 1} more` : ""}`;
   const noticed = "it was no longer held when it was to be released";
   return new LockError("LOCK_LOST", `Lost the lock for ${names} while the job was running: ${noticed}`, { key });
 }

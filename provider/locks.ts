@@ -22,7 +22,7 @@ const DEFAULT_WAIT = -2;
 /**
  * Locks on sets of keys: within this process, or, with `redisUrl`, across all processes that use the same Redis.
  *
- * Keys are non-empty strings of at most 1024 bytes of UTF-8, at most 1000 different ones in a call. A set is taken as a
+ * Keys are non-empty strings of at most 16 KiB of UTF-8, at most 10,000 different ones and 4 MiB in a call. A set is taken as a
  * whole or not at all. Whoever waits is served in the order of arrival. Every method rejects with a {@link LockError},
  * `execute` also with whatever its job or the caller's signal says.
  */

@@ -8,6 +8,19 @@ const CHARS_MAX = 60;
 /** Beyond this a bigint is not printed: writing out millions of digits would take longer than the call. */
 const BIGINT_MAX = 10n ** 40n;
 
+/** How much of a key a message shows, in characters: keys that people choose are shown in full. */
+const KEY_CHARS_MAX = 200;
+
+/** A key as messages show it: in full unless it is very long. What has the whole one is the error's `key`. */
+export function shownKey(key: string | undefined): string {
+  if (key === undefined || key.length <= KEY_CHARS_MAX) {
+    return key ?? "";
+  }
+  // A character has two units at most.
+  const characters = [...key.slice(0, 2 * KEY_CHARS_MAX + 2)];
+  return characters.length > KEY_CHARS_MAX ? `${characters.slice(0, KEY_CHARS_MAX).join("")}...` : key;
+}
+
 /** Describes any value in a few words. Never throws, whatever the value is. */
 export function render(value: unknown): string {
   switch (typeof value) {

@@ -7,7 +7,7 @@
  */
 import { runInNewContext } from "node:vm";
 
-const KEY_BYTES_MAX = 1024;
+const KEY_BYTES_MAX = 16_384;
 const KEYS_GIVEN_MAX = 100_000;
 const HUGE_TEXT = 10 * 1024 * 1024;
 const TEN_YEARS_S = 315_360_000;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::{Completion, Failure, Lock, Outcome, Sink};
 use crate::clock;
+use crate::core::key::Shown;
 use crate::core::moment::Moment;
 use crate::sync::Mutex;
 
@@ -174,7 +175,7 @@ impl Queue {
 
 fn blocked(code: &'static str, key: &str) -> Failure {
     let message = match code {
-        "LOCK_HELD" => format!("Failed to acquire lock for key \"{key}\""),
+        "LOCK_HELD" => format!("Failed to acquire lock for key \"{}\"", Shown(key)),
         _ => "Timed-out acquiring lock.".to_owned(),
     };
     Failure {

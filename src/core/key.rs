@@ -1,17 +1,38 @@
 //! Key sets: what one call locks.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::core::error::RequestError;
 
 /// The longest key, in UTF-8 bytes.
-pub const KEY_BYTES_MAX: usize = 1024;
+pub const KEY_BYTES_MAX: usize = 16 * 1024;
 
 /// The most different keys that one call may name.
-pub const KEYS_PER_CALL_MAX: usize = 1000;
+pub const KEYS_PER_CALL_MAX: usize = 10_000;
+
+/// The most bytes of all different keys of one call together. Each is sent twice and written down up to five times, and the
+/// server does nothing else meanwhile.
+pub const KEYS_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// How much of an overlong key an error message shows, in characters.
 const KEY_START_CHARS: usize = 40;
+
+/// How much of a key the other messages show, in characters: those that people choose are shown in full.
+const SHOWN_CHARS_MAX: usize = 200;
+
+/// A key as messages show it: in full unless it is very long.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<'k>(pub &'k str);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.char_indices().nth(SHOWN_CHARS_MAX) {
+            None => f.write_str(self.0),
+            Some((end, _)) => write!(f, "{}...", &self.0[..end]),
+        }
+    }
+}
 
 /// The keys of one request: sorted, each once, within the bounds. Possibly none.
 ///
@@ -39,7 +60,8 @@ impl KeySet {
     /// The set of these keys, in any order, duplicates folded.
     ///
     /// # Errors
-    /// A key is empty or longer than [`KEY_BYTES_MAX`], or more than [`KEYS_PER_CALL_MAX`] different ones are named.
+    /// A key is empty or longer than [`KEY_BYTES_MAX`], more than [`KEYS_PER_CALL_MAX`] different ones are named, or these are
+    /// longer than [`KEYS_BYTES_MAX`] together.
     pub fn new<'k>(keys: impl IntoIterator<Item = &'k str>) -> Result<Self, RequestError> {
         let mut set: Vec<&str> = keys.into_iter().collect();
         set.sort_unstable();
@@ -51,6 +73,13 @@ impl KeySet {
             });
         }
         set.iter().try_for_each(|key| check(key))?;
+        let bytes = set.iter().map(|key| key.len()).sum();
+        if bytes > KEYS_BYTES_MAX {
+            return Err(RequestError::KeysTooLong {
+                bytes,
+                max: KEYS_BYTES_MAX,
+            });
+        }
         Ok(match set.as_slice() {
             [only] => KeySet(Keys::One((*only).into())),
             many => KeySet(Keys::Many(many.iter().map(|key| Arc::from(*key)).collect())),
@@ -131,7 +160,7 @@ mod tests {
         assert!(KeySet::one(&longest).is_ok());
         assert!(matches!(
             KeySet::one(&(longest + "k")),
-            Err(RequestError::KeyTooLong { bytes: 1025, .. })
+            Err(RequestError::KeyTooLong { bytes: 16_385, .. })
         ));
 
         let names: Vec<String> = (0..=KEYS_PER_CALL_MAX).map(|n| n.to_string()).collect();
@@ -140,8 +169,26 @@ mod tests {
         let one_more = names.iter().map(String::as_str);
         assert!(matches!(
             KeySet::new(one_more),
-            Err(RequestError::KeysTooMany { count: 1001, .. })
+            Err(RequestError::KeysTooMany { count: 10_001, .. })
         ));
+
+        let mut names: Vec<String> = (0..KEYS_BYTES_MAX / KEY_BYTES_MAX)
+            .map(|n| format!("{n:0>KEY_BYTES_MAX$}"))
+            .collect();
+        assert!(KeySet::new(names.iter().map(String::as_str)).is_ok());
+        names.push("k".to_owned());
+        assert!(matches!(
+            KeySet::new(names.iter().map(String::as_str)),
+            Err(RequestError::KeysTooLong { bytes: 4_194_305, .. })
+        ));
+    }
+
+    #[test]
+    fn a_long_key_is_cut_between_characters_where_a_message_shows_it() {
+        for key in ["k".repeat(SHOWN_CHARS_MAX), "é".repeat(SHOWN_CHARS_MAX)] {
+            assert_eq!(Shown(&key).to_string(), key);
+            assert_eq!(Shown(&format!("{key}k")).to_string(), format!("{key}..."));
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::core::error::RequestError;
-use crate::core::key::KeySet;
+use crate::core::key::{KeySet, Shown};
 use crate::core::owner::Owner;
 use crate::core::ticket::Ticket;
 
@@ -90,7 +90,10 @@ impl Failure {
     pub fn lost(key: &str, why: &str) -> Self {
         Failure {
             code: "LOCK_LOST",
-            message: format!("Lost the lock for key \"{key}\" while the job was running: {why}"),
+            message: format!(
+                "Lost the lock for key \"{}\" while the job was running: {why}",
+                Shown(key)
+            ),
             key: Some(key.to_owned()),
         }
     }

@@ -49,14 +49,15 @@ impl Queues<'_> {
 
     /// Each lock is free and the waiter the first for it, or its owner holds the lock already.
     fn may_have(&self, name: Attempt, waiter: &Waiter) -> bool {
-        waiter
-            .keys
-            .iter()
-            .all(|key| match (self.server.values.get(key), self.server.lock(key)) {
-                (None, _) => self.server.head(key) == Some(name),
-                (_, Some(lock)) => self.is_own(waiter, &lock.holder),
-                (_, None) => false,
-            })
+        waiter.keys.iter().all(|key| self.may_have_one(name, waiter, key))
+    }
+
+    fn may_have_one(&self, name: Attempt, waiter: &Waiter, key: &Arc<str>) -> bool {
+        match (self.server.values.get(key), self.server.lock(key)) {
+            (None, _) => self.server.head(key) == Some(name),
+            (_, Some(lock)) => self.is_own(waiter, &lock.holder),
+            (_, None) => false,
+        }
     }
 
     /// The waiter has some time to claim its locks, and no more if they are released before it has. It keeps its places
@@ -167,9 +168,16 @@ impl Queues<'_> {
                 note(&mut work, keys);
             } else {
                 self.seen.insert(name);
-                // It may stand behind one that is gone in a queue that nobody else would look at.
-                let is_behind = |other: &&Arc<str>| **other != key && self.server.head(other) != Some(name);
-                note(&mut work, waiter.keys.iter().filter(is_behind));
+                // It may stand behind one that is gone in a queue that nobody else would look at. When that one leaves, it is
+                // looked at again, and may stand behind the next one.
+                let keeping = waiter
+                    .keys
+                    .iter()
+                    .find(|key| !self.may_have_one(name, &waiter, key));
+                note(
+                    &mut work,
+                    keeping.filter(|key| !self.server.values.contains_key(*key)),
+                );
             }
         }
         Ok(())

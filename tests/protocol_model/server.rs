@@ -228,8 +228,10 @@ impl Server {
                     }
                     Head::Entitled => self.grant(first, turn),
                     Head::Behind(others) if !turn.scenario.has(Fault::OtherQueuesIgnored) => {
-                        // Those before it may be dead, and nobody else may ever look at them.
-                        todo = todo.or(others.minus(seen));
+                        // Who is before it may be dead, and nobody else may ever look there. When that one leaves, it is looked
+                        // at again, and may stand behind the next one.
+                        let first = others.iter().next().into_iter().fold(Set::EMPTY, Set::with);
+                        todo = todo.or(first.minus(seen));
                         break;
                     }
                     Head::Blocked | Head::Behind(_) => break,

@@ -156,6 +156,21 @@ fn a_large_set_is_granted_before_every_small_one_that_came_later() {
     assert_eq!(scene.grants(), later);
 }
 
+#[test]
+fn the_keys_of_a_large_set_end_one_after_the_other_without_a_look_at_all_of_them_each_time() {
+    check_growth(|crowd| {
+        let mut scene = exclusive();
+        let keys = names(crowd);
+        let all: Vec<&str> = keys.iter().map(String::as_str).collect();
+        let running: Vec<Ticket> = all.iter().map(|key| scene.take(&[key], Claim::Job)).collect();
+        let large = scene.queue(&all, Claim::Job);
+        for job in running {
+            scene.finish(job);
+        }
+        assert_eq!(scene.grants(), [large]);
+    });
+}
+
 /// How much larger the large crowd is.
 const TIMES: u32 = 8;
 

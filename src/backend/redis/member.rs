@@ -155,6 +155,7 @@ impl Member {
             keys,
             cursor: 0,
             found: Vec::new(),
+            rest: Vec::new(),
         })
     }
 

@@ -1,6 +1,7 @@
 //! What the server's own errors mean for us.
 
 use crate::core::fleet::ServerError;
+use crate::core::key::Shown;
 use crate::core::outcome::Failure;
 
 /// Errors by which a server says "not now".
@@ -45,12 +46,13 @@ pub fn explain(error: &str, endpoint: &str) -> ServerError {
     let key: Option<String> = error
         .strip_prefix("WRONGTYPE ")
         .filter(|words| !words.starts_with(UNNAMED))
-        .map(|key| key.chars().take(WORDS_MAX).collect());
+        .map(str::to_owned);
     let words: String = error.chars().take(WORDS_MAX).collect();
     let message = match (&key, code(error)) {
         (Some(key), _) => {
             format!(
-                "Redis at {endpoint}: \"{key}\" holds something that is not a lock, and it was left as it is"
+                "Redis at {endpoint}: \"{}\" holds something that is not a lock, and it was left as it is",
+                Shown(key)
             )
         }
         (None, "NOAUTH") => format!("Redis at {endpoint} asks for a password: {words}"),

@@ -1,5 +1,6 @@
 //! Everything that is not asking or renewing: giving back, releasing, sweeping, looking.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::cohort::KnownAs;
@@ -11,6 +12,10 @@ use crate::core::ticket::Ticket;
 
 /// After the server said that it cannot now, an errand that must be done is tried again after this long.
 const RETRY: Duration = Duration::from_millis(200);
+
+/// The most locks that one command looks up. Each may be answered with an owner id, and a record with another, of 16 KiB, and
+/// out of the box a server cuts off a subscribed client for which it has more than 32 MB, or for a minute more than 8 MB.
+const INSPECT_KEYS_MAX: usize = 200;
 
 /// What is to be done.
 #[derive(Clone, Debug)]
@@ -44,8 +49,10 @@ pub enum ErrandKind {
     Inspect {
         /// None: all there are.
         keys: Option<KeySet>,
-        /// Where the last page ended.
+        /// Where the last page of a scan ended.
         cursor: u64,
+        /// What is still to be looked up of these keys, or of that page.
+        rest: Vec<Arc<str>>,
         /// What was found so far.
         found: Vec<Lock>,
     },
@@ -193,21 +200,25 @@ impl Fleet {
             ErrandKind::Inspect {
                 keys: Some(keys),
                 found,
+                rest,
                 ..
             } => {
                 found.clear();
+                *rest = keys.iter().cloned().collect();
                 Command::Inspect {
                     ticket,
-                    keys: keys.iter().cloned().collect(),
+                    keys: some_of(rest),
                 }
             }
             ErrandKind::Inspect {
                 keys: None,
                 cursor,
                 found,
+                rest,
             } => {
                 *cursor = 0;
                 found.clear();
+                rest.clear();
                 Command::Scan { ticket, cursor: 0 }
             }
         };
@@ -270,13 +281,24 @@ impl Fleet {
                 let cursor = *cursor;
                 self.send(Command::Scan { ticket, cursor });
             }
-            (ErrandKind::Inspect { cursor, .. }, Answer::Page(next, keys)) => {
+            (ErrandKind::Inspect { cursor, rest, .. }, Answer::Page(next, keys)) => {
                 *cursor = next;
+                *rest = keys;
+                let keys = some_of(rest);
                 self.send(Command::Inspect { ticket, keys });
             }
-            (ErrandKind::Inspect { cursor, found, .. }, Answer::Locks(locks)) => {
+            (
+                ErrandKind::Inspect {
+                    cursor, found, rest, ..
+                },
+                Answer::Locks(locks),
+            ) => {
                 found.extend(locks);
                 match *cursor {
+                    _ if !rest.is_empty() => {
+                        let keys = some_of(rest);
+                        self.send(Command::Inspect { ticket, keys });
+                    }
                     0 => return self.inspected(ticket),
                     cursor => self.send(Command::Scan { ticket, cursor }),
                 }
@@ -400,4 +422,9 @@ impl Fleet {
             self.tell(ticket, outcome);
         }
     }
+}
+
+/// Takes as many keys as go in one command.
+fn some_of(rest: &mut Vec<Arc<str>>) -> Vec<Arc<str>> {
+    rest.split_off(rest.len().saturating_sub(INSPECT_KEYS_MAX))
 }

@@ -236,7 +236,9 @@ impl Fleet {
                 keys: lease.keys.clone(),
                 lease: lease.span,
             };
-            if batch.len() >= RENEW_LEASES_MAX || batch_keys + renewal.keys.len() > RENEW_KEYS_MAX {
+            // A lease of more keys than that goes in a command of its own.
+            let is_full = batch.len() >= RENEW_LEASES_MAX || batch_keys + renewal.keys.len() > RENEW_KEYS_MAX;
+            if is_full && !batch.is_empty() {
                 self.outbox.push_back(Command::Renew {
                     leases: std::mem::take(&mut batch),
                 });
@@ -334,5 +336,52 @@ impl Fleet {
         }
         let job = lease.job;
         self.tell(job, Outcome::Lost(Failure::lost(key, why)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::fleet::Wish;
+    use crate::core::fleet::cohort::tests::{at, fleet};
+    use crate::core::patience::Patience;
+    use crate::core::table::Claim;
+
+    /// Leases on so many keys each, all due at once: how many keys each renewal names.
+    fn renewals_of(key_counts: &[usize]) -> Vec<Vec<usize>> {
+        let mut fleet = fleet();
+        fleet.link_up(at(1), true, true);
+        let mut sent = Vec::new();
+        for (number, count) in (1..).zip(key_counts) {
+            let names: Vec<String> = (0..*count).map(|n| format!("{number}/{n}")).collect();
+            let wish = Wish {
+                keys: KeySet::new(names.iter().map(String::as_str)).unwrap(),
+                claim: Claim::Job,
+                lease: Duration::from_secs(15),
+                patience: Patience::Forever,
+            };
+            fleet.request(at(1), Ticket::new(number), wish).unwrap();
+            fleet.take_outbox(at(1), &mut sent);
+            fleet.answered(at(1), sent.pop().unwrap(), Answer::Granted(number));
+        }
+        fleet.tick(at(5_001), Duration::ZERO);
+        fleet.take_outbox(at(5_001), &mut sent);
+        let renewals = sent.iter().filter_map(|sent| match &sent.command {
+            Command::Renew { leases } => Some(leases.iter().map(|lease| lease.keys.len()).collect()),
+            _ => None,
+        });
+        renewals.collect()
+    }
+
+    #[test]
+    fn a_renewal_names_no_more_keys_than_it_may_unless_one_lease_has_more() {
+        let few = RENEW_KEYS_MAX / 2;
+        assert_eq!(renewals_of(&[few, few]), [[few, few]]);
+        assert_eq!(renewals_of(&[few, few, 1]), [vec![few, few], vec![1]]);
+        assert_eq!(renewals_of(&[10_000]), [[10_000]]);
+        assert_eq!(
+            renewals_of(&[1, 10_000, 1, 1]),
+            [vec![1], vec![10_000], vec![1, 1]]
+        );
     }
 }

@@ -113,10 +113,18 @@ impl Table {
         let Some(waiter) = self.waiters.get(&ticket) else {
             return;
         };
-        if !waiter.caller.is_away()
-            && self.blocking(ticket, waiter).is_none()
-            && let Some(waiter) = self.dequeue(ticket)
-        {
+        if waiter.caller.is_away() {
+            return;
+        }
+        if let Some(index) = self.blocking_from(waiter.kept_by, ticket, waiter) {
+            if index != waiter.kept_by
+                && let Some(waiter) = self.waiters.get_mut(&ticket)
+            {
+                waiter.kept_by = index;
+            }
+            return;
+        }
+        if let Some(waiter) = self.dequeue(ticket) {
             let granted = Granted {
                 ticket: waiter.ticket,
                 token: (self.next_token)(),

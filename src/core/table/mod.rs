@@ -145,6 +145,8 @@ struct Waiter {
     patience: Patience,
     /// When the patience ends, unless the line moves until then.
     deadline: Option<Moment>,
+    /// Which of its keys kept it when it was last looked at. With many keys, each would else be looked at whenever one is freed.
+    kept_by: usize,
 }
 
 /// A job that runs.
@@ -236,6 +238,7 @@ impl Table {
             claim,
             patience,
             deadline: patience.ends_at(),
+            kept_by: 0,
         };
         if !patience.waits_at(now) {
             self.stays(now, place, waiter);

@@ -78,12 +78,16 @@ impl Table {
 
     /// The first key that a waiter cannot have yet.
     pub(super) fn blocking(&self, ticket: Ticket, waiter: &Waiter) -> Option<Arc<str>> {
+        let index = self.blocking_from(0, ticket, waiter)?;
+        waiter.keys.as_slice().get(index).cloned()
+    }
+
+    /// The index of a key that a waiter cannot have yet: the first from `start` on, or else before.
+    pub(super) fn blocking_from(&self, start: usize, ticket: Ticket, waiter: &Waiter) -> Option<usize> {
+        let keys = waiter.keys.as_slice();
         let is_free_for = |slot: &Slot| self.may_have(ticket, waiter, slot);
-        waiter
-            .keys
-            .iter()
-            .find(|key| !self.slots.get(*key).is_some_and(is_free_for))
-            .cloned()
+        let mut indexes = (start..keys.len()).chain(0..start);
+        indexes.find(|index| !self.slots.get(&keys[*index]).is_some_and(is_free_for))
     }
 
     /// Whether a waiter may have this key of its set now.

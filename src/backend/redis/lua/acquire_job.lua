@@ -3,6 +3,13 @@ if asks_anew and are_free(KEYS, locks, ARGV[8]) then
   return take()
 end
 
+if locks > MANY and ARGV[4] ~= '' and ARGV[4] ~= '0' then
+  local reply = kept_reply(list, KEYS, ARGV[8], ARGV[1], ARGV[6])
+  if reply then
+    return reply
+  end
+end
+
 local queues = queues_of(KEYS, locks, ARGV[8])
 local me = waiter_of(queues[1], ARGV[1])
 
@@ -22,8 +29,8 @@ end
 local q = open_queues(list, me, queues, ARGV[7] == '1')
 if #mine < locks then
   -- Whoever waits holds nothing.
-  if #mine > 0 then
-    redis.call('DEL', unpack(mine))
+  for _, lock in ipairs(mine) do
+    redis.call('DEL', lock)
   end
   if ARGV[4] == '' then
     q.hand_over(queues)
@@ -38,7 +45,7 @@ if #mine < locks then
     end, '', '', ARGV[6])
     q.hand_over(queues)
     if not q.granted then
-      return q.wait_reply(queues, ticket)
+      return note_kept(me, locks, q.wait_reply(queues, ticket))
     end
   end
 end

@@ -15,6 +15,10 @@ local function take()
   local owner = job .. token
   if locks == 1 then
     redis.call('SET', KEYS[1], owner, 'PX', ARGV[2])
+  elseif locks > AT_ONCE_MAX then
+    for i = 1, locks do
+      redis.call('SET', KEYS[i], owner, 'PX', ARGV[2])
+    end
   else
     local keys, set = KEYS, {}
     for i = 1, locks do
@@ -28,6 +32,6 @@ end
 
 -- Whoever has waited, and only asks again, has queues to leave, whatever is in the list.
 local asks_anew = ARGV[4] == '' or ARGV[4] == '0'
-if asks_anew and redis.call('EXISTS', unpack(KEYS, 1, locks + 1)) == 0 then
+if asks_anew and locks <= AT_ONCE_MAX and redis.call('EXISTS', unpack(KEYS, 1, locks + 1)) == 0 then
   return take()
 end

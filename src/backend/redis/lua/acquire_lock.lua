@@ -3,6 +3,13 @@ if asks_anew and are_free(KEYS, locks, ARGV[11]) then
   return take()
 end
 
+if locks > MANY and ARGV[4] ~= '' and ARGV[4] ~= '0' then
+  local reply = kept_reply(list, KEYS, ARGV[11], ARGV[1], ARGV[6])
+  if reply then
+    return reply
+  end
+end
+
 local queues = queues_of(KEYS, locks, ARGV[11])
 local me = waiter_of(queues[1], attempt)
 
@@ -49,7 +56,7 @@ if ours < locks then
     end, owner, ARGV[9], ARGV[6])
     q.hand_over(queues)
     if not q.granted then
-      return q.wait_reply(queues, ticket)
+      return note_kept(me, locks, q.wait_reply(queues, ticket))
     end
   end
 end

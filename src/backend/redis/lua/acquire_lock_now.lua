@@ -29,6 +29,10 @@ local function take()
   local record = attempt .. ' ' .. token
   if locks == 1 then
     put(1, record, now)
+  elseif locks > AT_ONCE_MAX then
+    for i = 1, locks do
+      put(i, record, now)
+    end
   else
     local keys, set = KEYS, {}
     for i = 1, locks do
@@ -44,6 +48,6 @@ end
 -- Whoever has waited, and only asks again, has queues to leave, whatever is in the list. Whoever only extends wants locks that
 -- are not free.
 local asks_anew = not must_hold and (ARGV[4] == '' or ARGV[4] == '0')
-if asks_anew and redis.call('EXISTS', unpack(KEYS, 1, locks + 1)) == 0 then
+if asks_anew and locks <= AT_ONCE_MAX and redis.call('EXISTS', unpack(KEYS, 1, locks + 1)) == 0 then
   return take()
 end

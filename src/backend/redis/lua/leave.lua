@@ -5,7 +5,7 @@
 local function leave_queues(list, locks, count, tags, attempt)
   local queues = queues_of(locks, count, tags)
   local me = waiter_of(queues[1], attempt)
-  if redis.call('EXISTS', me, unpack(queues)) > 0 then
+  if redis.call('EXISTS', me) == 1 or is_any_there(queues, count) then
     local q = open_queues(list, me, queues, false)
     q.leave(queues)
     q.hand_over(queues)

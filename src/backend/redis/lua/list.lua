@@ -9,12 +9,12 @@ local KEEP_MS = 60000
 -- Whether nobody waits for the first `count` of `keys`, which are locks and behind which the list comes. Whoever waits stands in
 -- its queues, so it takes no look at waiters.
 local function nobody_waits(keys, count, tags)
-  return redis.call('EXISTS', keys[count + 1]) == 0 or redis.call('EXISTS', unpack(queues_of(keys, count, tags))) == 0
+  return redis.call('EXISTS', keys[count + 1]) == 0 or not is_any_there(queues_of(keys, count, tags), count)
 end
 
 -- Whether nobody holds them either.
 local function are_free(keys, count, tags)
-  return redis.call('EXISTS', unpack(keys, 1, count)) == 0 and nobody_waits(keys, count, tags)
+  return not is_any_there(keys, count) and nobody_waits(keys, count, tags)
 end
 
 -- The list as a script changes it; `now_us` answers the server's time.
@@ -30,7 +30,9 @@ local function open_list(list, now_us)
     for i, queue in ipairs(queues) do
       entries[2 * i - 1], entries[2 * i] = ends_at, queue
     end
-    redis.call('ZADD', list, 'GT', unpack(entries))
+    in_parts(entries, 1, #entries, function(...)
+      redis.call('ZADD', list, 'GT', ...)
+    end)
     -- No queue is listed for longer than that.
     if ms == KEEP_MS or redis.call('PTTL', list) < live_ms then
       redis.call('PEXPIRE', list, live_ms)

@@ -4,7 +4,8 @@
 -- been passed on without a pause, or 'gap <us>', until when it is left free for nodes that know no queue; and
 -- 'old <us>', until when such a node counts as being about. A waiter is a hash: owner ('' for a job), inbox ('': none),
 -- ticket, open, polled (us), granted (us until when it may claim what was handed over to it; '': nothing was), and its
--- queues under 1, 2, ...
+-- queues under 1, 2, ... Of one that waits for many locks also kept: which of them kept it when it was last looked at, since
+-- when not all have been looked at (us), and how many they are.
 
 -- The queues as seen by `me`, the name of the waiter that this call is for ('': none). `more`: others of the same
 -- process are right behind it, for the same `queues`. `list`: the name of the list of queues.
@@ -16,10 +17,10 @@ local function open_queues(list, me, queues, more)
   local SAME_END_MS = 5
 
   local q = { granted = false, pause = 0 }
-  -- Inboxes that nobody listens to, and waiters that have been looked at since the last one left.
-  local gone, seen = {}, {}
-  -- Queues that somebody has left in this call.
-  local left = {}
+  -- Inboxes that nobody listens to, waiters that have been read, and those that have been looked at.
+  local gone, known, seen = {}, {}, {}
+  -- Queues that somebody has left in this call; `fresh`: whose first has not been looked at since.
+  local left, fresh = {}, {}
   local followed = {}
   for _, queue in ipairs(more and queues or {}) do
     followed[queue] = true
@@ -69,16 +70,49 @@ local function open_queues(list, me, queues, more)
     end
   end
 
+  -- Once in a call, for it may be looked at whenever somebody leaves one of its queues; and no more of these than most have.
   local function read(name)
-    local fields = redis.call('HGETALL', name)
-    if #fields == 0 then
+    if known[name] then
+      return known[name]
+    end
+    local fields =
+      redis.call('HMGET', name, 'ticket', 'owner', 'open', 'inbox', 'polled', 'granted', 'kept', 1, 2, 3, 4, 5)
+    local waiter = { name = name, ticket = fields[1], owner = fields[2], open = fields[3], inbox = fields[4] }
+    if not waiter.owner then
       return nil
     end
-    local waiter = { name = name }
-    for i = 1, #fields, 2 do
-      waiter[tonumber(fields[i]) or fields[i]] = fields[i + 1]
+    waiter.polled, waiter.granted = fields[5], fields[6]
+    for i = 8, 12 do
+      waiter[i - 7] = fields[i] or nil
     end
+    waiter.has_more = fields[12] and true
+    waiter.at, waiter.looked, waiter.count = string.match(fields[7] or '', '^(%d+) (%d+) (%d+)$')
+    waiter.at, waiter.count = tonumber(waiter.at) or 1, tonumber(waiter.count)
+    waiter.left_to_see = waiter.count
+    known[name] = waiter
     return waiter
+  end
+
+  -- Reads the rest of its queues.
+  local function read_all(waiter)
+    local read_to, count = 5, 16
+    while waiter.has_more do
+      local indexes = {}
+      for i = 1, count do
+        indexes[i] = read_to + i
+      end
+      local queues = redis.call('HMGET', waiter.name, unpack(indexes))
+      for i = 1, count do
+        waiter[read_to + i] = queues[i] or nil
+      end
+      waiter.has_more = queues[count]
+      read_to, count = read_to + count, math.min(4 * count, AT_ONCE_MAX)
+    end
+  end
+
+  local function queue_at(waiter, i)
+    waiter[i] = waiter[i] or redis.call('HGET', waiter.name, i)
+    return waiter[i]
   end
 
   -- Whether somebody subscribes to an inbox. Where the server's ACL does not let us know, somebody does. What PUBLISH
@@ -99,9 +133,10 @@ local function open_queues(list, me, queues, more)
   -- Its hash goes first: a name without one keeps nobody waiting, should one of the queues be no queue.
   local function leave(name, queues)
     redis.call('DEL', name)
+    known[name] = nil
     for _, queue in ipairs(queues) do
       redis.call('ZREM', queue, name)
-      left[queue] = true
+      left[queue], fresh[queue] = true, true
     end
   end
 
@@ -141,18 +176,34 @@ local function open_queues(list, me, queues, more)
     end
     return waiter.owner ~= '' and holder == waiter.owner
   end
+  q.is_own = is_own
 
-  -- Each lock is free and the waiter the first for it, or its owner holds the lock already.
+  -- Each lock is free and the waiter the first for it, or its owner holds the lock already. What was found to be so stays so
+  -- during a call: nobody else is handed a lock for which it is the first. So the next look begins `at` the lock where the last one
+  -- ended, also in another call, and `left_to_see` counts those of which it is not known. `behind`: where it is not the first.
   local function may_have(waiter)
-    for _, queue in ipairs(waiter) do
-      local holder = redis.pcall('GET', lock_of(queue))
-      if holder and (type(holder) == 'table' or not is_own(waiter, holder)) then
-        return false
-      end
-      if not holder and head(queue) ~= waiter.name then
-        return false
-      end
+    if not waiter.count then
+      read_all(waiter)
+      waiter.count, waiter.left_to_see = #waiter, #waiter
     end
+    waiter.behind = nil
+    local first = waiter.at
+    while waiter.left_to_see > 0 do
+      local queue = queue_at(waiter, waiter.at)
+      local holder = redis.pcall('GET', lock_of(queue))
+      local is_kept = holder and (type(holder) == 'table' or not is_own(waiter, holder))
+      if not holder and head(queue) ~= waiter.name then
+        is_kept, waiter.behind = true, queue
+      end
+      if is_kept then
+        if waiter.looked and waiter.at ~= first then
+          redis.call('HSET', waiter.name, 'kept', waiter.at .. ' ' .. waiter.looked .. ' ' .. waiter.count)
+        end
+        return false
+      end
+      waiter.at, waiter.left_to_see = waiter.at % waiter.count + 1, waiter.left_to_see - 1
+    end
+    read_all(waiter)
     return true
   end
 
@@ -216,6 +267,8 @@ local function open_queues(list, me, queues, more)
     if waiter.granted ~= '' and tonumber(waiter.granted) <= now_us() then
       -- Its claim has lapsed: its process is frozen, whatever else it waits for.
       gone[waiter.inbox] = waiter.inbox ~= ''
+      -- Others of that process, which were there until now, are gone as well.
+      seen = {}
       return false
     end
     if not listens(waiter.inbox) then
@@ -259,36 +312,38 @@ local function open_queues(list, me, queues, more)
       end
       noted[queue] = nil
       local name = head(queue)
+      local is_due = fresh[queue] or not seen[name]
+      fresh[queue] = nil
       if not name then
         tidy(queue)
-      elseif not seen[name] and redis.call('EXISTS', lock_of(queue)) == 0 then
+      elseif is_due and redis.call('EXISTS', lock_of(queue)) == 0 then
         local waiter = read(name)
         if not waiter then
           redis.call('ZREM', queue, name)
+          fresh[queue] = true
           note({ queue })
         elseif not serve(waiter) then
-          seen = {}
+          read_all(waiter)
           leave(name, waiter)
           note(waiter)
         elseif waiter.owner ~= '' and waiter.has_it then
           -- Others of the same owner may now have what they were refused.
           seen[name] = true
-          for other, its_queues in pairs(refused) do
-            if its_queues.owner == waiter.owner or waiter.owner == '*' then
+          for other, its in pairs(refused) do
+            if its.owner == waiter.owner or waiter.owner == '*' then
               seen[other], refused[other] = nil, nil
-              note(its_queues)
+              note({ its.refused_in })
             end
           end
         else
           seen[name] = true
           if waiter.owner ~= '' then
-            refused[name] = waiter
+            refused[name], waiter.refused_in = waiter, queue
           end
-          -- It may stand behind one that is gone in a queue that nobody else would look at.
-          for _, other in ipairs(waiter) do
-            if other ~= queue and head(other) ~= name then
-              note({ other })
-            end
+          -- It may stand behind one that is gone in a queue that nobody else would look at. When that one leaves, it is looked
+          -- at again, and may stand behind the next one.
+          if waiter.behind then
+            note({ waiter.behind })
           end
         end
       elseif left[queue] then
@@ -327,7 +382,9 @@ local function open_queues(list, me, queues, more)
         fields[#fields + 1] = queue
       end
     end
-    redis.call('HSET', me, unpack(fields))
+    in_parts(fields, 1, #fields, function(...)
+      redis.call('HSET', me, ...)
+    end)
     redis.call('PEXPIRE', me, KEEP_MS)
     for _, queue in ipairs(queues) do
       redis.call('ZADD', queue, ticket, me)
@@ -360,32 +417,42 @@ local function open_queues(list, me, queues, more)
   end
 
   -- Since when (us) `waiter` has found the same lock of such a node. Two of nobody differ by when they end.
-  local function seen_since(waiter, i, holder, queue)
+  local function seen_since(waiter, holder, queue)
     local ends_ms = holder == '*' and redis.call('PTTL', lock_of(queue)) or -1
     ends_ms = ends_ms < 0 and -1 or ends_ms + math.floor(now_us() / 1000)
-    local before_ms, since, before = string.match(waiter['seen' .. i] or '', '^(%S+) (%S+) (.*)$')
+    local before_ms, since, before = string.match(redis.call('HGET', waiter.name, queue) or '', '^(%S+) (%S+) (.*)$')
     if before == holder and math.abs(before_ms - ends_ms) <= SAME_END_MS then
       return tonumber(since)
     end
     local seen = string.format('%.0f %.0f %s', ends_ms, now_us(), holder)
-    redis.call('HSET', waiter.name, 'seen' .. i, seen)
+    redis.call('HSET', waiter.name, queue, seen)
     return now_us()
   end
 
-  -- Since when (us) a lock that is held against `waiter`, whose i-th queue this is, has been its holder's.
-  local function held_since(waiter, i, holder, queue, token)
-    local since = token and tonumber(token) or seen_since(waiter, i, holder, queue)
+  -- Since when (us) a lock that is held against `waiter` has been its holder's.
+  local function held_since(waiter, holder, queue, token)
+    local since = token and tonumber(token) or seen_since(waiter, holder, queue)
     -- Token 0 has just been handed over.
     return since > 0 and math.min(since, now_us()) or now_us()
   end
 
-  -- The same of all locks that are held against the waiter of this name: the earliest, for one that stays is what counts.
+  -- The same of all locks that are held against the waiter of this name: the earliest, for one that stays is what counts. Of many
+  -- locks the one that kept it.
   local function all_held_since(name)
     local waiter, oldest = read(name), now_us()
-    for i, queue in ipairs(waiter or {}) do
+    if not waiter then
+      return oldest
+    end
+    local queues = waiter
+    if waiter.count then
+      queues = { queue_at(waiter, waiter.at) or nil }
+    else
+      read_all(waiter)
+    end
+    for _, queue in ipairs(queues) do
       local holder = redis.pcall('GET', lock_of(queue))
       if type(holder) == 'string' and not is_own(waiter, holder) then
-        oldest = math.min(oldest, held_since(waiter, i, holder, queue, token_of(holder, queue)))
+        oldest = math.min(oldest, held_since(waiter, holder, queue, token_of(holder, queue)))
       end
     end
     return oldest
@@ -393,8 +460,10 @@ local function open_queues(list, me, queues, more)
 
   -- The reply to `me`, which waits: which lock keeps it, when to look again because that may lapse (ms; -1: no telling),
   -- its ticket, whether a silent node holds what it waits for, and for how long (ms) what keeps it has not changed hands.
-  function q.wait_reply(queues, ticket)
-    local waiter, index, look, silent = read(me), nil, q.pause > 0 and q.pause or -1, 0
+  -- `waiter`: what is known of `me`, if it has been read.
+  function q.wait_reply(queues, ticket, waiter)
+    waiter = waiter or read(me)
+    local index, look, silent = nil, q.pause > 0 and q.pause or -1, 0
     local oldest, firsts = now_us(), {}
     for i, queue in ipairs(queues) do
       local lock = lock_of(queue)
@@ -412,7 +481,7 @@ local function open_queues(list, me, queues, more)
             silent = 1
             note_old(queue)
           end
-          oldest = math.min(oldest, held_since(waiter, i, holder, queue, token))
+          oldest = math.min(oldest, held_since(waiter, holder, queue, token))
         end
       elseif not holder then
         -- Who is first for a free lock waits for others of its own.

@@ -3,7 +3,7 @@ local queues = {}
 for at, i in ipairs(its) do
   queues[at] = queue_of(KEYS[i], ARGV[5], i)
 end
-if is_list_there and redis.call('EXISTS', unpack(queues)) > 0 then
+if is_list_there and is_any_there(queues, #queues) then
   open_queues(list, '', queues, more).hand_over(queues)
 elseif more then
   open_queues(list, '', queues, true).begin_passing()

@@ -9,6 +9,11 @@ local list = KEYS[locks + 1]
 local holders
 if locks == 1 then
   holders = { redis.pcall('GET', KEYS[1]) }
+elseif locks > AT_ONCE_MAX then
+  holders = {}
+  for i = 1, locks do
+    holders[i] = redis.pcall('GET', KEYS[i])
+  end
 else
   holders = redis.call('MGET', unpack(KEYS, 1, locks))
 end
@@ -23,7 +28,7 @@ end
 if count == 0 then
   return 0
 end
-if count == locks and #KEYS == locks + 1 then
+if count == locks and #KEYS == locks + 1 and locks <= AT_ONCE_MAX then
   redis.call('DEL', unpack(KEYS, 1, locks))
 else
   local freed = {}
@@ -31,7 +36,13 @@ else
     freed[#freed + 1] = KEYS[i]
     freed[#freed + 1] = KEYS[locks + 1 + i]
   end
-  redis.call('DEL', unpack(freed))
+  if count <= AT_ONCE_MAX then
+    redis.call('DEL', unpack(freed))
+  else
+    for _, key in ipairs(freed) do
+      redis.call('DEL', key)
+    end
+  end
 end
 local is_list_there = redis.call('EXISTS', list) == 1
 if not is_list_there and not more then

@@ -34,30 +34,38 @@ macro_rules! script {
 script!(
     ACQUIRE_JOB,
     0,
+    "at_once.lua",
     "mint.lua",
     "acquire_job_now.lua",
     "names.lua",
+    "parts.lua",
     "list.lua",
     "queue.lua",
+    "kept.lua",
     "acquire_job.lua"
 );
-script!(ACQUIRE_JOBS, 1, "mint.lua", "names.lua", "list.lua", "queue.lua"; "acquire_job_now.lua", "acquire_job.lua"; "many.lua", "acquire_jobs.lua");
+script!(ACQUIRE_JOBS, 1, "at_once.lua", "mint.lua", "names.lua", "parts.lua", "list.lua", "queue.lua", "kept.lua"; "acquire_job_now.lua", "acquire_job.lua"; "many.lua", "acquire_jobs.lua");
 script!(
     ACQUIRE_LOCK,
     2,
+    "at_once.lua",
     "mint.lua",
     "acquire_lock_now.lua",
     "names.lua",
+    "parts.lua",
     "list.lua",
     "record.lua",
     "queue.lua",
+    "kept.lua",
     "acquire_lock.lua"
 );
-script!(ACQUIRE_LOCKS, 3, "mint.lua", "names.lua", "list.lua", "record.lua", "queue.lua"; "acquire_lock_now.lua", "acquire_lock.lua"; "many.lua", "acquire_locks.lua");
+script!(ACQUIRE_LOCKS, 3, "at_once.lua", "mint.lua", "names.lua", "parts.lua", "list.lua", "record.lua", "queue.lua", "kept.lua"; "acquire_lock_now.lua", "acquire_lock.lua"; "many.lua", "acquire_locks.lua");
 script!(
     CANCEL_JOB,
     4,
+    "at_once.lua",
     "names.lua",
+    "parts.lua",
     "list.lua",
     "queue.lua",
     "leave.lua",
@@ -66,7 +74,9 @@ script!(
 script!(
     CANCEL_LOCK,
     5,
+    "at_once.lua",
     "names.lua",
+    "parts.lua",
     "list.lua",
     "record.lua",
     "queue.lua",
@@ -76,21 +86,34 @@ script!(
 script!(
     RELEASE,
     6,
+    "at_once.lua",
     "release_now.lua",
     "names.lua",
+    "parts.lua",
     "list.lua",
     "queue.lua",
     "release.lua"
 );
-script!(RELEASES, 7, "names.lua", "list.lua", "queue.lua"; "release_now.lua", "release.lua"; "many.lua", "releases.lua");
-script!(RENEW, 8, "renew.lua");
-script!(SWEEP, 9, "names.lua", "list.lua", "queue.lua", "sweep.lua");
+script!(RELEASES, 7, "at_once.lua", "names.lua", "parts.lua", "list.lua", "queue.lua"; "release_now.lua", "release.lua"; "many.lua", "releases.lua");
+script!(RENEW, 8, "at_once.lua", "parts.lua", "renew.lua");
+script!(
+    SWEEP,
+    9,
+    "at_once.lua",
+    "names.lua",
+    "parts.lua",
+    "list.lua",
+    "queue.lua",
+    "sweep.lua"
+);
 script!(INSPECT, 10, "inspect.lua");
 script!(
     RESERVE,
     11,
+    "at_once.lua",
     "mint.lua",
     "names.lua",
+    "parts.lua",
     "list.lua",
     "queue.lua",
     "reserve.lua"
