@@ -16,6 +16,9 @@ import { seesItsArguments } from "./job.js";
 import { callJob, JobContext, type JobRunner } from "./job-context.js";
 import type { HeldLock, Job } from "./types.js";
 
+/** The keys of {@link Lease.asksItsOwnJob}. Beside the leases: hardly one has any, and each field costs every one. */
+const ownKeys = new WeakMap<Lease, string>();
+
 export class Lease implements Recipient, JobRunner {
   readonly client: Client;
   readonly #keys: string[];
@@ -25,8 +28,6 @@ export class Lease implements Recipient, JobRunner {
   #token: number;
   /** The innermost job that `execute` was called in, where it is known. */
   readonly #around: JobContext | undefined;
-  /** The key that it holds, or one around it. */
-  readonly #ownKey: string | undefined;
   /** Made when somebody asks for it. */
   #context: JobContext | undefined;
   #watch: AbortWatch | undefined;
@@ -44,17 +45,13 @@ export class Lease implements Recipient, JobRunner {
   /** The lock was lost: what happened, and how the caller is shown it. */
   #loss: { readonly error: LockError; readonly shown: Error } | undefined;
 
-  /**
-   * `answer` is the addon's to `execute`: granted above 0, pending below. Where a job `around` holds `ownKey`, it was asked
-   * not to wait.
-   */
+  /** `answer` is the addon's to `execute`: granted above 0, pending below. `around`: the job that this was called in. */
   constructor(
     client: Client,
     keys: string | string[],
     answer: number,
     signal: AbortSignal | undefined,
     around: JobContext | undefined,
-    ownKey: string | undefined,
   ) {
     this.client = client;
     this.#keys = typeof keys === "string" ? [keys] : keys;
@@ -62,9 +59,13 @@ export class Lease implements Recipient, JobRunner {
     this.#token = answer > 0 ? answer : 0;
     this.#signal = signal;
     this.#around = around;
-    this.#ownKey = ownKey;
     client.jobBegins();
     client.completions.watch(this.#ticket, this);
+  }
+
+  /** A job around it holds `key`, so it has asked without waiting, and if it is refused, it is told why. */
+  asksItsOwnJob(key: string): void {
+    ownKeys.set(this, key);
   }
 
   /**
@@ -199,7 +200,8 @@ export class Lease implements Recipient, JobRunner {
       throw this.client.failure(outcome, detail);
     }
     // Also where it was refused at once, for want of time to wait.
-    throw this.client.present(this.#ownKey === undefined ? lockTimedOut(detail?.key) : lockSelfWait(this.#ownKey));
+    const ownKey = ownKeys.get(this);
+    throw this.client.present(ownKey === undefined ? lockTimedOut(detail?.key) : lockSelfWait(ownKey));
   }
 
   #signalOfJob(): AbortSignal {

@@ -97,7 +97,10 @@ export class Locks {
       if (answer === 0) {
         return this.#refuse(ownKey === undefined ? lockTimedOut(client.native.refusedKey()) : lockSelfWait(ownKey));
       }
-      lease = new Lease(client, names, answer, signal, around, ownKey);
+      lease = new Lease(client, names, answer, signal, around);
+      if (ownKey !== undefined) {
+        lease.asksItsOwnJob(ownKey);
+      }
     } catch (thrown) {
       return this.#refuse(thrown);
     }
