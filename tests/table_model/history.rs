@@ -13,6 +13,8 @@ use medusa_locking_native::core::ticket::Ticket;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
+use super::scene::number_is_taken;
+
 /// Few keys, owners and clients, so that they meet often.
 pub const KEYS: [&str; 5] = ["a", "b", "c", "d", "e"];
 const OWNERS: [&str; 3] = ["ada", "ben", "cyd"];
@@ -23,6 +25,9 @@ const START_MS: u64 = 1_000;
 
 /// How many calls a history has at most.
 const CALLS_MAX: usize = 80;
+
+/// So far apart are two tickets: the tokens of the grants between them are numbers between them.
+const TICKETS_APART: u64 = 1_000;
 
 /// One call of the table's interface.
 #[derive(Clone, Debug)]
@@ -66,7 +71,10 @@ impl fmt::Debug for Event {
 /// Makes the call on the real table.
 pub fn make(table: &mut Table, now: Moment, call: &Call, out: &mut Vec<Effect>) -> Answer {
     match call {
-        Call::Request(request) => return Answer::Verdict(table.request(now, request.clone(), out)),
+        Call::Request(request) => {
+            number_is_taken(request.ticket);
+            return Answer::Verdict(table.request(now, request.clone(), out));
+        }
         Call::Finish(ticket) => return Answer::Truth(table.finish(now, *ticket, out)),
         Call::Release(keys, owner) => return Answer::Truth(table.release(now, keys, owner, out)),
         Call::ReleaseAll(owner) => table.release_all(now, owner.as_ref(), out),
@@ -85,7 +93,14 @@ pub fn make(table: &mut Table, now: Moment, call: &Call, out: &mut Vec<Effect>) 
 
 /// Any history. It shrinks by leaving out calls.
 pub fn history() -> impl Strategy<Value = Vec<Event>> {
-    let pause = prop_oneof![6 => Just(0_u64), 3 => 1..=3_u64, 1 => 4..=12_u64];
+    let pause = prop_oneof![
+        12 => Just(0_u64),
+        6 => 1..=3_u64,
+        2 => 4..=12_u64,
+        // Who was refused is expected back for 50 ms and more, and for no longer than a second.
+        1 => 40..=400_u64,
+        1 => 990..=1_010_u64,
+    ];
     prop::collection::vec((pause, draft()), 1..=CALLS_MAX).prop_map(written_out)
 }
 
@@ -98,6 +113,8 @@ enum Draft {
         claim: Claim,
         patience: Wait,
     },
+    /// The same as an earlier one, by whom it may be.
+    Again(Age, Wait),
     Finish(Age),
     Release(Vec<&'static str>, Who),
     ReleaseAll(Option<Who>),
@@ -109,13 +126,27 @@ enum Draft {
 }
 
 /// A request, by how many were made since. That way most calls concern a request that still waits or holds.
-type Age = u64;
+type Age = usize;
 
 #[derive(Clone, Debug)]
 enum Wait {
     Not,
     Ms(u64),
+    /// The span, and the most.
+    Moving(u64, u64),
     Forever,
+}
+
+impl Wait {
+    fn at(&self, now: u64) -> Patience {
+        let (now, ms) = (Moment::from_ms(now), Duration::from_millis);
+        match *self {
+            Wait::Not => Patience::Refuse,
+            Wait::Ms(span) => Patience::Until(now.after(ms(span))),
+            Wait::Moving(span, most) => Patience::while_moving(now, ms(span), ms(most)),
+            Wait::Forever => Patience::Forever,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -125,13 +156,14 @@ enum Who {
 }
 
 fn draft() -> impl Strategy<Value = Draft> {
-    let age = || prop_oneof![3 => 0..4_u64, 1 => 0..16_u64];
+    let age = || prop_oneof![3 => 0..4_usize, 1 => 0..16_usize];
     let who = || prop_oneof![4 => caller().prop_map(Who::Caller), 1 => age().prop_map(Who::Job)];
     // Nothing first: a call that does not matter to a failure shrinks to it.
     prop_oneof![
         1 => Just(Draft::Nothing),
         16 => (0..CLIENTS, keys(), claim(), wait())
             .prop_map(|(client, keys, claim, patience)| Draft::Request { client, keys, claim, patience }),
+        8 => (age(), wait()).prop_map(|(age, wait)| Draft::Again(age, wait)),
         6 => age().prop_map(Draft::Finish),
         7 => (keys(), who()).prop_map(|(keys, who)| Draft::Release(keys, who)),
         1 => prop::option::of(who()).prop_map(Draft::ReleaseAll),
@@ -164,28 +196,38 @@ fn claim() -> impl Strategy<Value = Claim> {
 }
 
 fn wait() -> impl Strategy<Value = Wait> {
-    prop_oneof![1 => Just(Wait::Not), 3 => (0..=8_u64).prop_map(Wait::Ms), 4 => Just(Wait::Forever)]
+    prop_oneof![
+        3 => Just(Wait::Not),
+        3 => (0..=8_u64).prop_map(Wait::Ms),
+        2 => (1..=6_u64, 0..=30_u64).prop_map(|(span, most)| Wait::Moving(span, most)),
+        4 => Just(Wait::Forever)
+    ]
 }
 
-/// Gives the drafts their tickets, 1 and up, and their moments.
+/// Gives the drafts their tickets and their moments.
 fn written_out(drafts: Vec<(u64, Draft)>) -> Vec<Event> {
-    let (mut now, mut last) = (START_MS, 0);
+    let (mut now, mut requests) = (START_MS, Vec::new());
     let matters = |(pause, draft): &(u64, Draft)| *pause > 0 || !matches!(draft, Draft::Nothing);
     let written = drafts.into_iter().filter(matters).map(|(pause, draft)| {
         now += pause;
-        last += u64::from(matches!(draft, Draft::Request { .. }));
+        let call = draft.at(now, &requests);
+        if let Call::Request(request) = &call {
+            requests.push(request.clone());
+        }
         Event {
             now: Moment::from_ms(now),
-            call: draft.at(now, last),
+            call,
         }
     });
     written.collect()
 }
 
 impl Draft {
-    fn at(self, now: u64, last: u64) -> Call {
+    fn at(self, now: u64, requests: &[Request]) -> Call {
+        let of_age = |age: Age| requests.iter().rev().nth(age);
         // An age before the first request means ticket 0, which nobody has.
-        let ticket = |age: Age| Ticket::new(last.saturating_sub(age));
+        let ticket = |age: Age| of_age(age).map_or(Ticket::new(0), |request| request.ticket);
+        let next = Ticket::new((requests.len() as u64 + 1) * TICKETS_APART);
         let owner = |who| match who {
             Who::Caller(owner) => owner,
             Who::Job(age) => Owner::Job(ticket(age)),
@@ -197,16 +239,20 @@ impl Draft {
                 claim,
                 patience,
             } => Call::Request(Request {
-                ticket: Ticket::new(last),
+                ticket: next,
                 client: Client(client),
                 keys: key_set(keys),
                 claim,
-                patience: match patience {
-                    Wait::Not => Patience::Refuse,
-                    Wait::Ms(ms) => Patience::Until(Moment::from_ms(now + ms)),
-                    Wait::Forever => Patience::Forever,
-                },
+                patience: patience.at(now),
             }),
+            Draft::Again(age, patience) => match of_age(age) {
+                Some(request) => Call::Request(Request {
+                    ticket: next,
+                    patience: patience.at(now),
+                    ..request.clone()
+                }),
+                None => Call::Nothing,
+            },
             Draft::Finish(age) => Call::Finish(ticket(age)),
             Draft::Release(keys, who) => Call::Release(key_set(keys), owner(who)),
             Draft::ReleaseAll(who) => Call::ReleaseAll(who.map(owner)),

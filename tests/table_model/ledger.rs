@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use medusa_locking_native::core::moment::Moment;
 use medusa_locking_native::core::owner::Owner;
@@ -15,6 +16,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
 
 use super::history::{Answer, Call};
+use super::returns::{COMES_BACK_WITHIN, absence, are_alike};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -30,11 +32,26 @@ enum State {
 struct Entry {
     request: Request,
     state: State,
+    asked_at: Moment,
+    /// It does not stand before this place.
+    first_place: Ticket,
+    /// For how many ms its caller may have been away before; None: it has not come back.
+    away: Option<u64>,
+}
+
+/// A caller was refused, and may come back.
+struct Left {
+    at: Moment,
+    ticket: Ticket,
+    /// Until when its request may be kept for it; None: it is not.
+    kept_until: Option<Moment>,
 }
 
 /// Somebody believes to hold a key.
 struct Belief {
     owner: Owner,
+    /// Under which the lock was made.
+    token: Ticket,
     /// The requests that were told so; more than one after a lock was taken again.
     takers: Vec<Ticket>,
     expires_at: Option<Moment>,
@@ -44,18 +61,20 @@ pub struct Ledger {
     ownerless: Ownerless,
     entries: BTreeMap<Ticket, Entry>,
     held: BTreeMap<Arc<str>, Belief>,
-    /// The last request that got each key when nobody held it.
-    last_grants: BTreeMap<Arc<str>, Ticket>,
+    /// The token under which each key was last granted when nobody held it.
+    last_tokens: BTreeMap<Arc<str>, Ticket>,
+    left: Vec<Left>,
 }
 
 impl Ledger {
     pub fn new(ownerless: Ownerless) -> Self {
-        let (entries, held, last_grants) = Default::default();
+        let (entries, held, last_tokens, left) = Default::default();
         Ledger {
             ownerless,
             entries,
             held,
-            last_grants,
+            last_tokens,
+            left,
         }
     }
 
@@ -115,22 +134,25 @@ impl Ledger {
 
     fn note_request(&mut self, now: Moment, request: &Request, answer: &Answer) -> TestCaseResult {
         let ticket = request.ticket;
-        self.entries.insert(
-            ticket,
-            Entry {
-                request: request.clone(),
-                state: State::Waiting,
-            },
-        );
+        let mut entry = Entry {
+            request: request.clone(),
+            state: State::Waiting,
+            asked_at: now,
+            first_place: ticket,
+            away: None,
+        };
+        self.find_place(now, &mut entry);
+        self.entries.insert(ticket, entry);
         match answer {
             Answer::Verdict(Ok(Verdict::Queued)) => Ok(()),
-            Answer::Verdict(Ok(Verdict::Granted)) => self.note_grant(now, ticket),
+            Answer::Verdict(Ok(Verdict::Granted)) => self.note_grant(now, ticket, ticket),
             Answer::Verdict(Ok(Verdict::Refused(key))) => {
                 prop_assert!(
-                    !self.may_have(request, key),
+                    !self.may_have(now, request, key),
                     "{ticket:?} was refused for {key}, which it may have"
                 );
                 self.set(ticket, State::Over);
+                self.leave_place(now, ticket);
                 Ok(())
             }
             _ => Err(TestCaseError::fail(format!("{ticket:?} was answered {answer:?}"))),
@@ -147,7 +169,9 @@ impl Ledger {
                 "{:?} timed out but did not wait",
                 ticket
             );
+            self.check_end_of_wait(now, *ticket)?;
             self.set(*ticket, State::Over);
+            self.leave_place(now, *ticket);
         }
         for Effect {
             client,
@@ -158,7 +182,7 @@ impl Ledger {
             let told = self.entries.get(ticket).map(|entry| entry.request.client);
             prop_assert_eq!(told, Some(*client), "{:?} was answered to a stranger", ticket);
             match change {
-                Change::Granted(_) => self.note_grant(now, *ticket)?,
+                Change::Granted(token) => self.note_grant(now, *ticket, *token)?,
                 Change::TimedOut(_) => {}
                 Change::Lost(_) => {
                     let runs = self.is_job(*ticket) && self.state(*ticket) == Some(State::Granted);
@@ -170,8 +194,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// The properties of a grant: nobody else holds the keys, nobody was overtaken, the tickets rise, it was wanted.
-    fn note_grant(&mut self, now: Moment, ticket: Ticket) -> TestCaseResult {
+    /// The properties of a grant: nobody else holds the keys, nobody was overtaken, the tokens rise, it was wanted.
+    fn note_grant(&mut self, now: Moment, ticket: Ticket, token: Ticket) -> TestCaseResult {
         prop_assert_eq!(
             self.state(ticket),
             Some(State::Waiting),
@@ -187,23 +211,28 @@ impl Ledger {
         for key in &request.keys {
             let expired = |held: &Belief| held.expires_at.is_some_and(|at| at <= now);
             let before = self.held.remove(key).filter(|held| !expired(held));
-            let mut takers = Vec::new();
+            let (mut takers, mut made_under) = (Vec::new(), token);
             if let Some(before) = before {
                 let holder = &before.owner;
                 let open = self.admits(holder, &request.claim);
                 prop_assert!(open, "{ticket:?} was granted {key}, which {holder:?} holds");
-                takers = before.takers;
+                (takers, made_under) = (before.takers, before.token);
             } else {
-                let first = self.first_who_waits_for(key).unwrap_or(ticket);
-                prop_assert!(first >= ticket, "{ticket:?} overtook {first:?} on {key}");
-                let last = self.last_grants.insert(Arc::clone(key), ticket);
-                prop_assert!(last < Some(ticket), "{ticket:?} was granted {key} after {last:?}");
+                let place = self.entries[&ticket].first_place;
+                let first = self.first_who_waits_for(key).unwrap_or(place);
+                prop_assert!(first >= place, "{ticket:?} overtook {first:?} on {key}");
+                let last = self.last_tokens.insert(Arc::clone(key), token);
+                prop_assert!(
+                    last < Some(token),
+                    "{key} was granted under {token:?} after {last:?}"
+                );
             }
             takers.push(ticket);
             self.held.insert(
                 Arc::clone(key),
                 Belief {
                     owner: owner.clone(),
+                    token: made_under,
                     takers,
                     expires_at,
                 },
@@ -218,7 +247,7 @@ impl Ledger {
         let mut shown: Vec<_> = table
             .inspect_all(now)
             .into_iter()
-            .map(|lock| (lock.key, lock.owner))
+            .map(|lock| (lock.key, lock.owner, lock.token))
             .collect();
         shown.sort_by(|one, other| one.0.cmp(&other.0));
         let live = self
@@ -226,14 +255,14 @@ impl Ledger {
             .iter()
             .filter(|(_, held)| held.expires_at.is_none_or(|at| at > now));
         let believed: Vec<_> = live
-            .map(|(key, held)| (key.to_string(), held.owner.clone()))
+            .map(|(key, held)| (key.to_string(), held.owner.clone(), held.token))
             .collect();
         prop_assert_eq!(shown, believed, "the table shows, the callers believe");
 
-        for (ticket, Entry { request, state }) in &self.entries {
+        for (ticket, Entry { request, state, .. }) in &self.entries {
             let waits = *state == State::Waiting;
             prop_assert_eq!(table.is_waiting(*ticket), waits, "{:?} is {:?}", ticket, state);
-            let left_behind = waits && request.keys.iter().all(|key| self.may_have(request, key));
+            let left_behind = waits && request.keys.iter().all(|key| self.may_have(now, request, key));
             prop_assert!(!left_behind, "{ticket:?} waits for nobody");
         }
         Ok(())
@@ -250,14 +279,16 @@ impl Ledger {
         jobs.map(|entry| entry.request.ticket).collect()
     }
 
-    /// Whether nobody stands between `request` and `key`.
-    fn may_have(&self, request: &Request, key: &Arc<str>) -> bool {
-        match self.held.get(key) {
-            Some(held) => self.admits(&held.owner, &request.claim),
-            None => self
-                .first_who_waits_for(key)
-                .is_none_or(|first| first >= request.ticket),
+    /// Whether nobody stands between `request` and `key`, also none whose request may be kept.
+    fn may_have(&self, now: Moment, request: &Request, key: &Arc<str>) -> bool {
+        if let Some(held) = self.held.get(key) {
+            return self.admits(&held.owner, &request.claim);
         }
+        let may_come_first = |entry: &Entry| {
+            let waits = entry.state == State::Waiting && entry.request.ticket != request.ticket;
+            waits && wants(entry, key) && entry.first_place < request.ticket
+        };
+        !self.entries.values().any(may_come_first) && !self.is_kept_for_somebody(now, key)
     }
 
     /// The written exception: an owner takes again what its name holds, and an open lock is open to every `acquire`.
@@ -269,13 +300,61 @@ impl Ledger {
     }
 
     fn first_who_waits_for(&self, key: &Arc<str>) -> Option<Ticket> {
-        let waits = |entry: &&Entry| {
-            entry.state == State::Waiting && entry.request.keys.iter().any(|wanted| wanted == key)
-        };
+        let waits = |entry: &&Entry| entry.state == State::Waiting && wants(entry, key);
         self.entries
             .values()
             .find(waits)
             .map(|entry| entry.request.ticket)
+    }
+
+    /// A new request stands where an earlier one of its caller stood, if it may be that.
+    fn find_place(&self, now: Moment, entry: &mut Entry) {
+        for left in &self.left {
+            let earlier = &self.entries[&left.ticket];
+            let away = now.since(left.at);
+            if away <= COMES_BACK_WITHIN && are_alike(&earlier.request, &entry.request) {
+                entry.first_place = entry.first_place.min(earlier.first_place);
+                entry.away = entry.away.max(Some(now.as_ms() - left.at.as_ms()));
+            }
+        }
+    }
+
+    /// A caller was refused. Whose request may have been of one that came back, may have it kept.
+    fn leave_place(&mut self, now: Moment, ticket: Ticket) {
+        let entry = &self.entries[&ticket];
+        if entry.request.claim != Claim::Job {
+            let kept_for = entry.away.map(|away| Duration::from_millis(absence(away)));
+            let kept_until = kept_for.map(|span| now.after(span));
+            self.left.push(Left {
+                at: now,
+                ticket,
+                kept_until,
+            });
+        }
+    }
+
+    /// A default wait ends when it is over, or has come to its span.
+    fn check_end_of_wait(&self, now: Moment, ticket: Ticket) -> TestCaseResult {
+        let entry = &self.entries[&ticket];
+        let ends_at = entry.request.patience.ends_at();
+        prop_assert!(
+            ends_at.is_some_and(|at| at <= now),
+            "{ticket:?}, of {:?}, timed out too early",
+            entry.asked_at
+        );
+        Ok(())
+    }
+
+    fn is_kept_for_somebody(&self, now: Moment, key: &Arc<str>) -> bool {
+        let is_kept = |left: &Left| left.kept_until.is_some_and(|until| until > now);
+        let mut left = self.left.iter().filter(|left| is_kept(left));
+        left.any(|left| wants(&self.entries[&left.ticket], key))
+    }
+
+    /// How many requests may be kept for their callers.
+    pub fn may_be_kept(&self, now: Moment) -> usize {
+        let is_kept = |left: &&Left| left.kept_until.is_some_and(|until| until > now);
+        self.left.iter().filter(is_kept).count()
     }
 
     fn state(&self, ticket: Ticket) -> Option<State> {
@@ -316,4 +395,8 @@ impl Ledger {
             self.set(ticket, State::Over);
         }
     }
+}
+
+fn wants(entry: &Entry, key: &Arc<str>) -> bool {
+    entry.request.keys.iter().any(|wanted| wanted == key)
 }

@@ -1,9 +1,10 @@
 //! The naive table: a list of those who wait, a map of what is held, and the rule applied to every one in turn.
 //!
 //! It has no queues, no indexes and no timers, so there is nothing in it that could be out of step. It is right if
-//! [`Model::blocking`] says the rule and [`Model::settle`] applies it to whoever came first.
+//! [`Model::blocking`] says the rule and [`Model::settle`] applies it to whoever came first. Who was refused and comes back
+//! stands where it stood: `returns` says when.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use medusa_locking_native::core::error::RequestError;
@@ -16,6 +17,7 @@ use medusa_locking_native::core::table::{
 use medusa_locking_native::core::ticket::Ticket;
 
 use super::history::{Answer, Call};
+use super::returns::{Left, Waiting};
 
 /// A key that is held.
 struct Held {
@@ -64,24 +66,38 @@ impl Told {
 pub struct Model {
     ownerless: Ownerless,
     limits: Limits,
-    /// In the order of their arrival.
-    waiting: Vec<Request>,
+    /// In the order of their places.
+    pub(super) waiting: Vec<Waiting>,
+    /// What callers left behind that were refused, the oldest first.
+    pub(super) left: Vec<Left>,
+    /// When each key was last taken or freed.
+    changed_at: BTreeMap<Arc<str>, Moment>,
     held: BTreeMap<Arc<str>, Held>,
     jobs: BTreeMap<Ticket, Running>,
     told: Vec<Told>,
+    /// The tokens that grants were told with that were waited for.
+    pub tokens: BTreeMap<Ticket, Ticket>,
 }
 
 impl Model {
     pub fn new(ownerless: Ownerless, limits: Limits) -> Self {
-        let (waiting, held, jobs, told) = Default::default();
+        let (waiting, left, changed_at, held, jobs, told) = Default::default();
         Model {
             ownerless,
             limits,
             waiting,
+            left,
+            changed_at,
             held,
             jobs,
             told,
+            tokens: BTreeMap::new(),
         }
+    }
+
+    /// A request that is served at once has its own number for its token.
+    fn token_of(&self, grant: Ticket) -> Ticket {
+        self.tokens.get(&grant).copied().unwrap_or(grant)
     }
 
     /// What the call answers and whom it tells what, in order.
@@ -91,30 +107,33 @@ impl Model {
         }
         let answer = match call {
             Call::Request(request) => Answer::Verdict(self.request(now, request)),
-            Call::Finish(ticket) => Answer::Truth(self.finish(*ticket)),
+            Call::Finish(ticket) => Answer::Truth(self.finish(now, *ticket)),
             Call::Release(keys, owner) => {
                 let open = self.ownerless == Ownerless::Open;
-                let freed = self.free(|key, held| {
+                let freed = self.free(now, |key, held| {
                     keys.iter().any(|named| **named == *key)
                         && (held.owner == *owner || (open && held.owner == Owner::Anyone))
                 });
                 Answer::Truth(freed == keys.len())
             }
             Call::ReleaseAll(owner) => {
-                self.free(|_, held| owner.as_ref().is_none_or(|owner| held.owner == *owner));
+                self.free(now, |_, held| {
+                    owner.as_ref().is_none_or(|owner| held.owner == *owner)
+                });
                 Answer::Nothing
             }
             Call::Cancel(ticket) => {
-                self.waiting.retain(|request| request.ticket != *ticket);
-                self.finish(*ticket);
-                self.free(|_, held| held.grant == *ticket && !held.taken_again);
+                self.waiting
+                    .retain(|waiting| waiting.is_away() || waiting.request.ticket != *ticket);
+                self.finish(now, *ticket);
+                self.free(now, |_, held| held.grant == *ticket && !held.taken_again);
                 Answer::Nothing
             }
             Call::LeaveQueues(client) => Answer::Tickets(self.leave_queues(*client)),
             Call::Leave(client) => {
                 self.leave_queues(*client);
                 for ticket in self.jobs_of(*client) {
-                    self.finish(ticket);
+                    self.finish(now, ticket);
                 }
                 Answer::Nothing
             }
@@ -126,15 +145,21 @@ impl Model {
         (answer, std::mem::take(&mut self.told))
     }
 
-    /// The rule: the first key that `request` cannot have, when `ahead` came before it and wait.
-    fn blocking(&self, request: &Request, ahead: &[Request]) -> Option<Arc<str>> {
-        let cannot_have = |key: &&Arc<str>| match self.held.get(*key) {
-            Some(held) => !self.may_take_over(&held.owner, &request.claim),
-            None => ahead
-                .iter()
-                .any(|earlier| earlier.keys.iter().any(|wanted| wanted == *key)),
-        };
+    /// The rule: the first key that a request cannot have that stands at `place`.
+    fn blocking(&self, request: &Request, place: Ticket) -> Option<Arc<str>> {
+        let cannot_have = |key: &&Arc<str>| self.is_kept_from(key, request, place);
         request.keys.iter().find(cannot_have).cloned()
+    }
+
+    fn is_kept_from(&self, key: &Arc<str>, request: &Request, place: Ticket) -> bool {
+        match self.held.get(key) {
+            Some(held) => !self.may_take_over(&held.owner, &request.claim),
+            None => self.first_for(key).is_some_and(|first| first.place < place),
+        }
+    }
+
+    fn first_for(&self, key: &Arc<str>) -> Option<&Waiting> {
+        self.waiting.iter().find(|waiting| waiting.wants(key))
     }
 
     /// The exception to "held means held".
@@ -155,12 +180,11 @@ impl Model {
     /// Grants the first who may be granted, and begins again, until nobody may.
     fn settle(&mut self, now: Moment) {
         let may = |model: &Model, at: &usize| {
-            model
-                .blocking(&model.waiting[*at], &model.waiting[..*at])
-                .is_none()
+            let waiting = &model.waiting[*at];
+            !waiting.is_away() && model.blocking(&waiting.request, waiting.place).is_none()
         };
         while let Some(at) = (0..self.waiting.len()).find(|at| may(self, at)) {
-            let request = self.waiting.remove(at);
+            let request = self.waiting.remove(at).request;
             self.tell(request.client, request.ticket, News::Granted);
             self.hold(now, &request);
         }
@@ -170,41 +194,86 @@ impl Model {
     fn tick(&mut self, now: Moment) {
         let expired = |held: &Held| held.expires_at.is_some_and(|at| at <= now);
         while self.held.values().any(expired) {
-            self.held.retain(|_, held| !expired(held));
+            self.let_go(now, |_, held| expired(held));
             self.settle(now);
         }
-        let patience_of = |request: &Request| match request.patience {
-            Patience::Until(moment) | Patience::WhileMoving { first: moment, .. } => moment,
-            Patience::Refuse | Patience::Forever => Moment::NEVER,
-        };
         let first = |model: &Model| {
-            let order = |at: &usize| (patience_of(&model.waiting[*at]), *at);
+            let order = |at: &usize| (model.waiting[*at].ends_at, *at);
             (0..model.waiting.len())
                 .min_by_key(order)
                 .filter(|at| order(at).0 <= now)
         };
         while let Some(at) = first(self) {
-            let key = self.blocking(&self.waiting[at], &self.waiting[..at]);
-            let request = self.waiting.remove(at);
-            self.tell(
-                request.client,
-                request.ticket,
-                News::TimedOut(key.unwrap_or_default()),
-            );
-            self.settle(now);
+            self.time_out(now, at);
         }
     }
 
+    /// The wait of one has come to its end: it goes on where what keeps it has moved.
+    fn time_out(&mut self, now: Moment, at: usize) {
+        if let Some(later) = self.goes_on_until(now, &self.waiting[at]) {
+            self.waiting[at].ends_at = later;
+            return;
+        }
+        let Waiting { request, place, .. } = &self.waiting[at];
+        let key = self.blocking(request, *place);
+        let waiting = self.waiting.remove(at);
+        if !waiting.is_away() {
+            let Request { client, ticket, .. } = waiting.request;
+            self.tell(client, ticket, News::TimedOut(key.unwrap_or_default()));
+            self.leave_behind(now, waiting);
+        }
+        self.settle(now);
+    }
+
+    /// A default wait goes on for as long as every lock that is held against it has changed hands within its span; of a
+    /// free key, every lock that is held against whoever is first for it.
+    fn goes_on_until(&self, now: Moment, waiting: &Waiting) -> Option<Moment> {
+        let Patience::WhileMoving { span, last, .. } = waiting.request.patience else {
+            return None;
+        };
+        if waiting.is_away() {
+            return None;
+        }
+        let is_free = |key: &&Arc<str>| !self.held.contains_key(*key);
+        let kept = self.kept_from(waiting);
+        let heads = kept.iter().filter(is_free).filter_map(|key| self.first_for(key));
+        let of_heads: BTreeSet<_> = heads.flat_map(|head| self.kept_from(head)).collect();
+        let held = kept.union(&of_heads).filter(|key| !is_free(key));
+        let still_since = held.map(|key| self.changed_at[key]).min();
+        let later = still_since.map_or(last, |at| at.after(span).min(last));
+        (later > now).then_some(later)
+    }
+
+    /// The keys that one cannot have yet.
+    fn kept_from(&self, waiting: &Waiting) -> BTreeSet<Arc<str>> {
+        let keys = waiting.request.keys.iter();
+        let is_kept = |key: &&Arc<str>| self.is_kept_from(key, &waiting.request, waiting.place);
+        keys.filter(is_kept).cloned().collect()
+    }
+
     fn request(&mut self, now: Moment, request: &Request) -> Result<Verdict, RequestError> {
-        let Some(key) = self.blocking(request, &self.waiting) else {
+        let (place, caller) = self.come_back(now, request);
+        let Some(key) = self.blocking(request, place) else {
             self.hold(now, request);
             return Ok(Verdict::Granted);
         };
-        match request.patience {
-            Patience::Refuse => return Ok(Verdict::Refused(key)),
-            Patience::Until(moment) if moment <= now => return Ok(Verdict::Refused(key)),
-            Patience::Until(_) | Patience::WhileMoving { .. } | Patience::Forever => {}
+        let waiting = Waiting {
+            request: request.clone(),
+            place,
+            caller,
+            ends_at: request.patience.ends_at().unwrap_or(Moment::NEVER),
+        };
+        if request.patience == Patience::Refuse || waiting.ends_at <= now {
+            self.leave_behind(now, waiting);
+            return Ok(Verdict::Refused(key));
         }
+        self.check_room(request)?;
+        self.enqueue(waiting);
+        Ok(Verdict::Queued)
+    }
+
+    /// Whether one more may wait.
+    pub(super) fn check_room(&self, request: &Request) -> Result<(), RequestError> {
         let Limits {
             waiters_per_key_max,
             waiters_max,
@@ -222,8 +291,7 @@ impl Model {
                 max: waiters_per_key_max,
             });
         }
-        self.waiting.push(request.clone());
-        Ok(Verdict::Queued)
+        Ok(())
     }
 
     fn hold(&mut self, now: Moment, request: &Request) {
@@ -232,7 +300,11 @@ impl Model {
             Claim::Lock { owner, expire } => (owner.clone(), expire.map(|span| now.after(span))),
         };
         for key in &request.keys {
-            let before = self.held.get(key).map(|held| held.grant);
+            let before = self.held.get(key);
+            if before.is_none_or(|held| held.owner != owner) {
+                self.changed_at.insert(Arc::clone(key), now);
+            }
+            let before = before.map(|held| held.grant);
             let grant = before.unwrap_or(request.ticket);
             let held = Held {
                 owner: owner.clone(),
@@ -254,18 +326,24 @@ impl Model {
     }
 
     fn leave_queues(&mut self, client: Client) -> Vec<Ticket> {
-        let left = self.waiting.extract_if(.., |request| request.client == client);
-        left.map(|request| request.ticket).collect()
+        let is_theirs = |waiting: &mut Waiting| waiting.request.client == client;
+        let left = self.waiting.extract_if(.., is_theirs);
+        let mut present: Vec<Ticket> = left
+            .filter(|waiting| !waiting.is_away())
+            .map(|waiting| waiting.request.ticket)
+            .collect();
+        present.sort_unstable();
+        present
     }
 
-    fn finish(&mut self, ticket: Ticket) -> bool {
+    fn finish(&mut self, now: Moment, ticket: Ticket) -> bool {
         let job = self.jobs.remove(&ticket);
-        self.held.retain(|_, held| held.owner != Owner::Job(ticket));
+        self.let_go(now, |_, held| held.owner == Owner::Job(ticket));
         job.is_some_and(|job| !job.lost)
     }
 
     /// Frees the keys for which `condition` holds; says how many these were. The jobs among the holders are told.
-    fn free(&mut self, condition: impl Fn(&str, &Held) -> bool) -> usize {
+    fn free(&mut self, now: Moment, condition: impl Fn(&str, &Held) -> bool) -> usize {
         let before = self.held.len();
         for (ticket, job) in &mut self.jobs {
             let lost =
@@ -286,8 +364,14 @@ impl Model {
                 });
             }
         }
-        self.held.retain(|key, held| !condition(key, held));
+        self.let_go(now, condition);
         before - self.held.len()
+    }
+
+    fn let_go(&mut self, now: Moment, condition: impl Fn(&str, &Held) -> bool) {
+        let freed = self.held.extract_if(.., |key, held| condition(key, held));
+        let freed: Vec<Arc<str>> = freed.map(|(key, _)| key).collect();
+        self.changed_at.extend(freed.into_iter().map(|key| (key, now)));
     }
 
     fn tell(&mut self, client: Client, ticket: Ticket, news: News) {
@@ -306,7 +390,7 @@ impl Model {
             key: key.to_string(),
             owner: held.owner.clone(),
             grant: held.grant,
-            token: held.grant,
+            token: self.token_of(held.grant),
             expires_in: held.expires_at.map(|at| at.since(now)),
             waiting: self.waiters_of(key),
         })
@@ -314,14 +398,17 @@ impl Model {
     }
 
     pub fn waiters_of(&self, key: &str) -> usize {
-        self.waiting
-            .iter()
-            .filter(|request| request.keys.iter().any(|wanted| **wanted == *key))
-            .count()
+        self.waiting.iter().filter(|waiting| waiting.wants(key)).count()
     }
 
     pub fn waiting(&self) -> Vec<Ticket> {
-        self.waiting.iter().map(|request| request.ticket).collect()
+        let present = self.waiting.iter().filter(|waiting| !waiting.is_away());
+        present.map(|waiting| waiting.request.ticket).collect()
+    }
+
+    /// How many wait or are expected back.
+    pub fn waiters(&self) -> usize {
+        self.waiting.len()
     }
 
     pub fn jobs(&self) -> usize {
@@ -337,10 +424,7 @@ impl Model {
 
     pub fn next_deadline(&self) -> Moment {
         let expiries = self.held.values().filter_map(|held| held.expires_at);
-        let timeouts = self.waiting.iter().filter_map(|request| match request.patience {
-            Patience::Until(moment) | Patience::WhileMoving { first: moment, .. } => Some(moment),
-            Patience::Refuse | Patience::Forever => None,
-        });
+        let timeouts = self.waiting.iter().map(|waiting| waiting.ends_at);
         expiries.chain(timeouts).min().unwrap_or(Moment::NEVER)
     }
 

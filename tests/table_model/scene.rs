@@ -1,6 +1,6 @@
 //! A table with a clock and a ticket counter, for tests that are written out call by call.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::cell::Cell;
 
 use medusa_locking_native::core::error::RequestError;
 use medusa_locking_native::core::moment::Moment;
@@ -18,7 +18,6 @@ pub struct Scene {
     pub now: Moment,
     /// Who asks.
     pub client: Client,
-    tickets: u64,
     effects: Vec<Effect>,
 }
 
@@ -34,10 +33,9 @@ impl Scene {
     pub fn new(ownerless: Ownerless, limits: Limits) -> Self {
         let now = Moment::from_ms(1_000);
         Scene {
-            table: Table::new(ownerless, limits, tokens),
+            table: Table::new(ownerless, limits, next_number),
             now,
             client: Client(1),
-            tickets: 0,
             effects: Vec::new(),
         }
     }
@@ -49,8 +47,7 @@ impl Scene {
         claim: Claim,
         patience: Patience,
     ) -> Result<Asked, RequestError> {
-        self.tickets += 1;
-        let (ticket, keys) = (Ticket::new(self.tickets), key_set(keys.iter().copied()));
+        let (ticket, keys) = (next_number(), key_set(keys.iter().copied()));
         let request = Request {
             ticket,
             client: self.client,
@@ -143,10 +140,19 @@ impl Scene {
     }
 }
 
-/// Numbers above all tickets of a test.
-pub fn tokens() -> Ticket {
-    static NEXT: AtomicU64 = AtomicU64::new(1 << 40);
-    Ticket::new(NEXT.fetch_add(1, Ordering::Relaxed))
+thread_local! {
+    static LAST_NUMBER: Cell<u64> = const { Cell::new(0) };
+}
+
+/// The next number of this test: a ticket, or a token, which is above all tickets before it.
+pub fn next_number() -> Ticket {
+    LAST_NUMBER.set(LAST_NUMBER.get() + 1);
+    Ticket::new(LAST_NUMBER.get())
+}
+
+/// A request is made with a ticket of its own choice: tokens are above it from now on.
+pub fn number_is_taken(ticket: Ticket) {
+    LAST_NUMBER.set(ticket.number());
 }
 
 /// The owner of this name.
