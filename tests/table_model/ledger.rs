@@ -15,6 +15,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
 
 use super::history::{Answer, Call};
+use super::outlived::Outlived;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -46,16 +47,18 @@ pub struct Ledger {
     held: BTreeMap<Arc<str>, Belief>,
     /// The last request that got each key when nobody held it.
     last_grants: BTreeMap<Arc<str>, Ticket>,
+    outlived: Outlived,
 }
 
 impl Ledger {
     pub fn new(ownerless: Ownerless) -> Self {
-        let (entries, held, last_grants) = Default::default();
+        let (entries, held, last_grants, outlived) = Default::default();
         Ledger {
             ownerless,
             entries,
             held,
             last_grants,
+            outlived,
         }
     }
 
@@ -74,26 +77,41 @@ impl Ledger {
             }
             Call::Release(keys, owner) => {
                 let open = self.ownerless == Ownerless::Open;
-                let frees = |held: &Belief| held.owner == *owner || (open && held.owner == Owner::Anyone);
-                let all = keys.iter().all(|key| self.held.get(key).is_some_and(frees));
+                let mut freed = Vec::new();
+                for key in keys {
+                    let held = self.held.get(key);
+                    let holder = held.filter(|held| held.owner == Owner::Anyone);
+                    let holder = holder.map(|held| (held.takers[0], held.expires_at));
+                    let is_outlived = *owner == Owner::Anyone && self.outlived.takes(now, key, holder);
+                    let frees = |held: &Belief| held.owner == *owner || (open && held.owner == Owner::Anyone);
+                    if !is_outlived && held.is_some_and(frees) {
+                        freed.push(key);
+                    }
+                }
+                let all = freed.len() == keys.len();
                 prop_assert_eq!(
                     answer,
                     &Answer::Truth(all),
                     "release tells whether all keys were the owner's"
                 );
-                self.held
-                    .retain(|key, held| !(frees(held) && keys.iter().any(|named| named == key)));
+                for (key, held) in self.held.extract_if(.., |key, _| freed.contains(&key)) {
+                    self.outlived.forget(&key, held.takers[0]);
+                }
             }
             Call::ReleaseAll(owner) => {
-                self.held
-                    .retain(|_, held| owner.as_ref().is_some_and(|owner| held.owner != *owner));
+                let is_theirs = |held: &mut Belief| owner.as_ref().is_none_or(|owner| held.owner == *owner);
+                for (key, held) in self.held.extract_if(.., |_, held| is_theirs(held)) {
+                    self.outlived.forget(&key, held.takers[0]);
+                }
             }
             Call::Cancel(ticket) => {
                 if self.state(*ticket) == Some(State::Waiting) {
                     self.set(*ticket, State::Over);
                 }
                 self.end_job(*ticket);
-                self.held.retain(|_, held| held.takers != [*ticket]);
+                for (key, held) in self.held.extract_if(.., |_, held| held.takers == [*ticket]) {
+                    self.outlived.forget(&key, held.takers[0]);
+                }
             }
             Call::LeaveQueues(client) => {
                 let left = self.leave_queues(*client);
@@ -105,12 +123,23 @@ impl Ledger {
                     self.end_job(ticket);
                 }
             }
-            Call::Tick => self
-                .held
-                .retain(|_, held| held.expires_at.is_none_or(|at| at > now)),
+            Call::Tick => {
+                let mut held = std::mem::take(&mut self.held);
+                held.retain(|key, held| !self.lapses(now, key, held));
+                self.held = held;
+            }
             Call::Nothing => {}
         }
         self.note_effects(now, effects)
+    }
+
+    /// Whether a lock has lapsed by now.
+    fn lapses(&mut self, now: Moment, key: &Arc<str>, held: &Belief) -> bool {
+        let lapsed_at = held.expires_at.filter(|at| *at <= now);
+        if let (Owner::Anyone, Ownerless::Exclusive, Some(at)) = (&held.owner, self.ownerless, lapsed_at) {
+            self.outlived.note(key, held.takers[0], at);
+        }
+        lapsed_at.is_some()
     }
 
     fn note_request(&mut self, now: Moment, request: &Request, answer: &Answer) -> TestCaseResult {
@@ -185,8 +214,8 @@ impl Ledger {
             Claim::Lock { owner, expire } => (owner.clone(), expire.map(|span| now.after(span))),
         };
         for key in &request.keys {
-            let expired = |held: &Belief| held.expires_at.is_some_and(|at| at <= now);
-            let before = self.held.remove(key).filter(|held| !expired(held));
+            let before = self.held.remove(key);
+            let before = before.filter(|held| !self.lapses(now, key, held));
             let mut takers = Vec::new();
             if let Some(before) = before {
                 let holder = &before.owner;

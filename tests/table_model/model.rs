@@ -15,6 +15,7 @@ use medusa_locking_native::core::table::{
 use medusa_locking_native::core::ticket::Ticket;
 
 use super::history::{Answer, Call};
+use super::outlived::Outlived;
 
 /// A key that is held.
 struct Held {
@@ -68,11 +69,12 @@ pub struct Model {
     held: BTreeMap<Arc<str>, Held>,
     jobs: BTreeMap<Ticket, Running>,
     told: Vec<Told>,
+    outlived: Outlived,
 }
 
 impl Model {
     pub fn new(ownerless: Ownerless, limits: Limits) -> Self {
-        let (waiting, held, jobs, told) = Default::default();
+        let (waiting, held, jobs, told, outlived) = Default::default();
         Model {
             ownerless,
             limits,
@@ -80,6 +82,7 @@ impl Model {
             held,
             jobs,
             told,
+            outlived,
         }
     }
 
@@ -93,8 +96,9 @@ impl Model {
             Call::Finish(ticket) => Answer::Truth(self.finish(*ticket)),
             Call::Release(keys, owner) => {
                 let open = self.ownerless == Ownerless::Open;
+                let theirs = self.keys_not_outlived(now, keys.as_slice(), owner);
                 let freed = self.free(|key, held| {
-                    keys.iter().any(|named| **named == *key)
+                    theirs.iter().any(|named| **named == *key)
                         && (held.owner == *owner || (open && held.owner == Owner::Anyone))
                 });
                 Answer::Truth(freed == keys.len())
@@ -165,10 +169,28 @@ impl Model {
         }
     }
 
+    /// Without those for which a release without an owner comes from whoever had a lock that has lapsed.
+    fn keys_not_outlived(&mut self, now: Moment, keys: &[Arc<str>], owner: &Owner) -> Vec<Arc<str>> {
+        let is_outlived = |key: &Arc<str>| {
+            let holder = self.held.get(key).filter(|held| held.owner == Owner::Anyone);
+            let holder = holder.map(|held| (held.grant, held.expires_at));
+            *owner == Owner::Anyone && self.outlived.takes(now, key, holder)
+        };
+        let (_, theirs) = keys.iter().cloned().partition::<Vec<_>, _>(is_outlived);
+        theirs
+    }
+
     /// First the locks that have expired end, all at once; then the waits, one after the other.
     fn tick(&mut self, now: Moment) {
         let expired = |held: &Held| held.expires_at.is_some_and(|at| at <= now);
         while self.held.values().any(expired) {
+            for (key, held) in self.held.iter().filter(|(_, held)| expired(held)) {
+                if let (Owner::Anyone, Ownerless::Exclusive, Some(at)) =
+                    (&held.owner, self.ownerless, held.expires_at)
+                {
+                    self.outlived.note(key, held.grant, at);
+                }
+            }
             self.held.retain(|_, held| !expired(held));
             self.settle(now);
         }
@@ -284,6 +306,9 @@ impl Model {
                     news,
                 });
             }
+        }
+        for (key, held) in self.held.iter().filter(|(key, held)| condition(key, held)) {
+            self.outlived.forget(key, held.grant);
         }
         self.held.retain(|key, held| !condition(key, held));
         before - self.held.len()

@@ -161,6 +161,7 @@ impl Table {
             .collect();
         for key in &keys {
             if let Some(holder) = self.vacate_if(key, |_| true) {
+                self.forget_grant(key, &holder);
                 self.tell_lost(&holder, key, out);
             }
         }

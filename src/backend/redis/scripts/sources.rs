@@ -76,13 +76,14 @@ script!(
 script!(
     RELEASE,
     6,
+    "given.lua",
     "release_now.lua",
     "names.lua",
     "list.lua",
     "queue.lua",
     "release.lua"
 );
-script!(RELEASES, 7, "names.lua", "list.lua", "queue.lua"; "release_now.lua", "release.lua"; "many.lua", "releases.lua");
+script!(RELEASES, 7, "given.lua", "names.lua", "list.lua", "queue.lua"; "release_now.lua", "release.lua"; "many.lua", "releases.lua");
 script!(RENEW, 8, "renew.lua");
 script!(SWEEP, 9, "names.lua", "list.lua", "queue.lua", "sweep.lua");
 script!(INSPECT, 10, "inspect.lua");
