@@ -20,7 +20,7 @@ export declare class Mailbox {
    * and says how many. Call again where these fill `records`.
    */
   drainer(): (records: Float64Array) => number
-  /** The words of a drained completion that refused, lost or failed; once. */
+  /** The words of a drained completion that refused, lost, failed, or came after its lock had lapsed; once. */
   takeDetail(ticket: number): Detail | null
   /** The locks of a drained inspection; once. */
   takeInspection(ticket: number): Array<InspectedLock> | null
@@ -55,6 +55,8 @@ export declare class NativeLocks {
   takeFailure(): void
   /** The key that the last call that answered 0 was refused for. */
   refusedKey(): string
+  /** What the last release that came after its lock had lapsed is to be told of; once. */
+  takeOutlived(): Detail | null
   /** Releases all locks of `ownerId`, or all locks. Answers as `finish`. */
   releaseAll(ownerId?: string | undefined | null): number
   /**
@@ -119,7 +121,10 @@ export interface NativeCalls {
    * to be drained. Below 0: pending under the ticket of that amount; NaN: failed.
    */
   finish: (ticket: number) => number
-  /** Releases the locks of `ownerId` on `keys`; absent: those of nobody. Answers as `finish`; bit 0: all were released. */
+  /**
+   * Releases the locks of `ownerId` on `keys`; absent: those of nobody. Answers as `finish`; bit 0: all were released;
+   * bit 2: the holder came after its lock had lapsed, and `takeOutlived` tells of it.
+   */
   release: (keys: Keys, ownerId?: string) => number
 }
 

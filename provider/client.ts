@@ -77,7 +77,17 @@ export class Client {
     if ((answer & 2) !== 0) {
       this.completions.drain();
     }
+    if ((answer & 4) !== 0) {
+      this.outlived(this.native.takeOutlived() ?? null);
+    }
     return (answer & 1) !== 0;
+  }
+
+  /** A holder came to release after its lock had lapsed: it is told `false`, and whoever watches over the process why. */
+  outlived(detail: NativeFailure | null): void {
+    if (detail !== null) {
+      this.embedding.outlived(detail.message);
+    }
   }
 
   /** As {@link Completions.wait}. Rejects with the signal's reason once the request has been taken back for it. */

@@ -37,6 +37,8 @@ export const Outcome = {
   Inspected: 8,
   /** Carried out; there is nothing to tell. */
   Done: 9,
+  /** Released less than all: the holder came after its lock had lapsed. */
+  Outlived: 10,
 } as const;
 
 /** Whether a request holds nothing because somebody else holds a key. */
@@ -67,7 +69,7 @@ export interface Recipient {
 /**
  * What a completion comes to for whoever waits for it. Throws what that wait is to be rejected with.
  *
- * `detail` goes with `Refused`, `TimedOut` and `Failed`, `found` with `Inspected`.
+ * `detail` goes with `Refused`, `TimedOut`, `Failed` and `Outlived`, `found` with `Inspected`.
  */
 export type Reader<T> = (
   outcome: number,
@@ -305,7 +307,8 @@ function hasDetail(outcome: number): boolean {
     outcome === Outcome.Refused ||
     outcome === Outcome.TimedOut ||
     outcome === Outcome.Lost ||
-    outcome === Outcome.Failed
+    outcome === Outcome.Failed ||
+    outcome === Outcome.Outlived
   );
 }
 

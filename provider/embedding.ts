@@ -11,6 +11,8 @@ export interface Embedding {
   lost(error: LockError): void;
   /** A job ended well under its lock, which then could not be given back: it stays until its lease runs out. */
   unreleased(error: LockError): void;
+  /** A lock without an owner was to be released after it had lapsed: whoever held it was not alone. Its caller is told `false`. */
+  outlived(message: string): void;
   /** Options were given that have no effect. */
   ignored(options: readonly string[]): void;
   /** TLS looks at no certificate: whoever is between this process and the server can read and write everything. */
@@ -34,6 +36,9 @@ export const plainEmbedding: Embedding = {
   unreleased: (error) => {
     const message = `A lock could not be released and stays until its lease runs out: ${error.message}`;
     process.emitWarning(message, { type: "LockWarning", code: error.code });
+  },
+  outlived: (message) => {
+    process.emitWarning(message, { type: "LockWarning", code: "LOCK_EXPIRED" });
   },
   ignored: (options) => {
     process.emitWarning(ignoredOptions(options), { type: "LockWarning", code: "INVALID_OPTION" });

@@ -46,6 +46,10 @@ export class Locks {
     this.#readAcquired = acquiredBy(this.#client, lockHeld);
     this.#readAcquiredInQueue = acquiredBy(this.#client, lockTimedOut);
     this.#readReleased = (outcome, value, detail) => {
+      if (outcome === Outcome.Outlived) {
+        this.#client.outlived(detail);
+        return false;
+      }
       this.#client.check(outcome, Outcome.Released, detail);
       return value === 1;
     };
@@ -153,7 +157,8 @@ export class Locks {
 
   /**
    * Releases the locks of an owner, or without one those of nobody, on `keys`. Resolves to whether all of them were
-   * there to be released; those that were are free now.
+   * there to be released; those that were are free now. Without an owner, a lock that was acquired here and has lapsed since
+   * is not there: whoever holds its key by now keeps it, and a warning says how late the release was.
    */
   release(keys: string | string[], args?: OwnerArgs | null): Promise<boolean> {
     try {

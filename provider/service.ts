@@ -125,6 +125,7 @@ function medusaEmbedding(logger: Logger | undefined, warned: boolean): Embedding
     present: toMedusaError,
     lost: (error) => warn(error.message),
     unreleased: (error) => warn(`${stays}: ${error.message}`),
+    outlived: warn,
     ignored: (options) => {
       if (!warned) {
         warn(ignoredOptions(options));

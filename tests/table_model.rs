@@ -17,6 +17,8 @@ mod history;
 mod ledger;
 #[path = "table_model/model.rs"]
 mod model;
+#[path = "table_model/outlived.rs"]
+mod outlived;
 #[path = "table_model/returns.rs"]
 mod returns;
 #[path = "table_model/scale.rs"]

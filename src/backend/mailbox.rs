@@ -163,6 +163,7 @@ impl Queue {
                 (8.0, 0.0)
             }
             Outcome::Done => (9.0, 0.0),
+            Outcome::Outlived(failure) => (10.0, self.keep(number, failure)),
         };
         record.copy_from_slice(&[to_f64(number), outcome, value]);
     }

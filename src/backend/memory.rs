@@ -20,7 +20,7 @@ use crate::core::key::KeySet;
 use crate::core::moment::Moment;
 use crate::core::owner::Owner;
 use crate::core::table::{
-    Change, Claim, Client, Effect, Limits, LockView, Ownerless, Request, Table, Verdict,
+    Change, Claim, Client, Effect, Limits, LockView, Ownerless, Released, Request, Table, Verdict,
 };
 use crate::core::ticket::Ticket;
 use crate::scheduler::{Alarm, Scheduler, Timed};
@@ -207,7 +207,18 @@ impl Member {
     /// Releases the locks of `owner` on `keys`.
     pub fn release(&self, keys: &KeySet, owner: Owner) -> GivenBack {
         let owner = owner_meant(owner);
-        self.give_back(|table, now, effects| table.release(now, keys, &owner, effects))
+        let (released, news) = self.space.turn(Some(self.client), |table, now, effects| {
+            table.release(now, keys, &owner, effects)
+        });
+        let outlived = match &released {
+            Released::Outlived(key, late) => Some(Failure::outlived(key, *late)),
+            Released::All | Released::Less => None,
+        };
+        GivenBack {
+            held: released == Released::All,
+            news,
+            outlived,
+        }
     }
 
     /// Releases all locks of `owner_id`, or all locks.
@@ -301,7 +312,11 @@ impl Member {
 
     fn give_back(&self, change: impl FnOnce(&mut Table, Moment, &mut Vec<Effect>) -> bool) -> GivenBack {
         let (held, news) = self.space.turn(Some(self.client), change);
-        GivenBack { held, news }
+        GivenBack {
+            held,
+            news,
+            outlived: None,
+        }
     }
 }
 

@@ -42,12 +42,14 @@ impl Wait {
 }
 
 /// What came of giving something back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GivenBack {
     /// All of it was held until now.
     pub held: bool,
     /// Completions for this very client were pushed without waking it: it should look now.
     pub news: bool,
+    /// Its holder came after its lock had lapsed: in words for whoever watches over it.
+    pub outlived: Option<Failure>,
 }
 
 /// Where the completions of a client go.

@@ -9,6 +9,7 @@
 pub mod backoff;
 pub mod error;
 pub mod fleet;
+pub mod grants;
 pub mod key;
 pub mod moment;
 pub mod outcome;

@@ -1,6 +1,7 @@
 //! What becomes of a request, as it is told to whoever made it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::core::error::RequestError;
 use crate::core::key::{KeySet, Shown};
@@ -40,6 +41,8 @@ pub enum Outcome {
     Lost(Failure),
     /// Whether all keys were released.
     Released(bool),
+    /// Nothing, or not all, was released: the holder came after its lock had lapsed. In words for whoever watches over it.
+    Outlived(Failure),
     /// It could not be carried out.
     Failed(Failure),
     /// A job's keys were given back; false: they had been lost before.
@@ -94,6 +97,20 @@ impl Failure {
                 "Lost the lock for key \"{}\" while the job was running: {why}",
                 Shown(key)
             ),
+            key: Some(key.to_owned()),
+        }
+    }
+
+    /// A lock without an owner was to be released by whoever was given it, `late` after it had lapsed.
+    pub fn outlived(key: &str, late: Duration) -> Self {
+        let message = format!(
+            "The lock for key \"{key}\" had expired {} s before its holder released it: what was done meanwhile was not \
+             exclusive, and whoever holds the key by now keeps it",
+            late.as_secs_f64()
+        );
+        Failure {
+            code: "LOCK_EXPIRED",
+            message,
             key: Some(key.to_owned()),
         }
     }

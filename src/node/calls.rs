@@ -45,7 +45,8 @@ pub struct NativeCalls {
     /// to be drained. Below 0: pending under the ticket of that amount; NaN: failed.
     #[napi(ts_type = "(ticket: number) => number")]
     pub finish: (),
-    /// Releases the locks of `ownerId` on `keys`; absent: those of nobody. Answers as `finish`; bit 0: all were released.
+    /// Releases the locks of `ownerId` on `keys`; absent: those of nobody. Answers as `finish`; bit 0: all were released;
+    /// bit 2: the holder came after its lock had lapsed, and `takeOutlived` tells of it.
     #[napi(ts_type = "(keys: Keys, ownerId?: string) => number")]
     pub release: (),
 }
@@ -82,6 +83,8 @@ pub struct Calls {
     refused: Mutex<Option<Arc<str>>>,
     /// What was wrong with the last failed call.
     failure: Mutex<Option<Failure>>,
+    /// What the last release that came too late is to be told of.
+    outlived: Mutex<Option<Failure>>,
 }
 
 impl Calls {
@@ -96,6 +99,7 @@ impl Calls {
             closed: AtomicBool::new(false),
             refused: Mutex::default(),
             failure: Mutex::default(),
+            outlived: Mutex::default(),
         }
     }
 
@@ -132,6 +136,11 @@ impl Calls {
             key: None,
         };
         self.failure.lock().take().unwrap_or_else(none)
+    }
+
+    /// What the last release that came after its lock had lapsed is to be told of, once.
+    pub fn take_outlived(&self) -> Option<Failure> {
+        self.outlived.lock().take()
     }
 
     /// An answer that is known already, by the way that JavaScript expects.
@@ -200,9 +209,11 @@ impl Calls {
     fn finish(&self, ctx: &FunctionCallContext<'_>) -> Result<f64, Failure> {
         let job = Ticket::new(number_of(argument(ctx, 0)?));
         Ok(match &self.backend {
-            Backend::Memory(member) => given_back(member.finish(job)),
+            Backend::Memory(member) => given_back(&member.finish(job)),
             #[cfg(feature = "redis")]
-            Backend::Redis(member) => member.finish(job).map_or_else(|| pending(job), given_back),
+            Backend::Redis(member) => member
+                .finish(job)
+                .map_or_else(|| pending(job), |given| given_back(&given)),
         })
     }
 
@@ -211,7 +222,15 @@ impl Calls {
         let keys = argument::<KeyArgument>(ctx, 0)?.0?;
         let owner = owner_argument(ctx, 1)?;
         Ok(match &self.backend {
-            Backend::Memory(member) => given_back(member.release(&keys, owner)),
+            Backend::Memory(member) => {
+                let mut given = member.release(&keys, owner);
+                let outlived = given.outlived.take();
+                let bit = u8::from(outlived.is_some()) << 2;
+                if outlived.is_some() {
+                    *self.outlived.lock() = outlived;
+                }
+                given_back(&given) + f64::from(bit)
+            }
             #[cfg(feature = "redis")]
             Backend::Redis(member) => pending(member.release(keys, owner.name())?),
         })
@@ -252,7 +271,7 @@ pub fn pending(ticket: Ticket) -> f64 {
 }
 
 /// An answer at once to giving something back.
-pub fn given_back(given: GivenBack) -> f64 {
+pub fn given_back(given: &GivenBack) -> f64 {
     f64::from(u8::from(given.held) | (u8::from(given.news) << 1))
 }
 

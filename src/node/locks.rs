@@ -8,7 +8,7 @@ use napi_derive::napi;
 
 use super::calls::{self, Calls};
 use super::error::{Result, guard, internal, invalid_option};
-use super::mailbox::{Inbox, Mailbox, number_of};
+use super::mailbox::{Detail, Inbox, Mailbox, number_of};
 use super::options::{CommonOptions, NativeOptions, span};
 use crate::backend::mailbox::Resident;
 use crate::backend::memory::{self, Space};
@@ -129,13 +129,19 @@ impl Locks {
             .unwrap_or_default()
     }
 
+    /// What the last release that came after its lock had lapsed is to be told of; once.
+    #[napi]
+    pub fn take_outlived(&self) -> Option<Detail> {
+        self.calls.take_outlived().map(Detail::from)
+    }
+
     /// Releases all locks of `ownerId`, or all locks. Answers as `finish`.
     #[napi]
     pub fn release_all(&self, owner_id: Option<String>) -> Result<f64> {
         guard(|| {
             self.calls.check_open()?;
             Ok(match self.backend() {
-                Backend::Memory(member) => calls::given_back(member.release_all(owner_id.as_deref())),
+                Backend::Memory(member) => calls::given_back(&member.release_all(owner_id.as_deref())),
                 #[cfg(feature = "redis")]
                 Backend::Redis(member) => calls::pending(member.release_all(owner_id.as_deref())),
             })

@@ -12,9 +12,9 @@ use napi::{Env, Status};
 use napi_derive::napi;
 
 use super::error::{Result, caught, internal};
-use crate::backend::Lock;
 use crate::backend::mailbox::{self, Bell};
 pub use crate::backend::mailbox::{number_of, to_f64};
+use crate::backend::{Failure, Lock};
 
 /// A callback without arguments or result, not called with an error, weak, with an unbounded queue (of at most one).
 pub type Callback = ThreadsafeFunction<(), (), (), Status, false, true, 0>;
@@ -96,15 +96,10 @@ impl Mailbox {
         .map_err(internal)
     }
 
-    /// The words of a drained completion that refused, lost or failed; once.
+    /// The words of a drained completion that refused, lost, failed, or came after its lock had lapsed; once.
     #[napi]
     pub fn take_detail(&self, ticket: f64) -> Option<Detail> {
-        let failure = self.inbox.take_failure(number_of(ticket))?;
-        Some(Detail {
-            code: failure.code.to_owned(),
-            message: failure.message,
-            key: failure.key,
-        })
+        self.inbox.take_failure(number_of(ticket)).map(Detail::from)
     }
 
     /// The locks of a drained inspection; once.
@@ -127,6 +122,16 @@ fn places_of<'a>(records: &'a mut Float64ArraySlice<'_>) -> &'a mut [f64] {
     // SAFETY: the array belongs to the one JavaScript thread that called in, and no JavaScript runs before that call
     // returns, so nobody else reads or writes it meanwhile.
     unsafe { records.as_mut() }
+}
+
+impl From<Failure> for Detail {
+    fn from(failure: Failure) -> Self {
+        Detail {
+            code: failure.code.to_owned(),
+            message: failure.message,
+            key: failure.key,
+        }
+    }
 }
 
 impl From<Lock> for InspectedLock {

@@ -254,6 +254,9 @@ impl World {
                 claim.stands(self.now, Stand::Over);
             }
         }
+        if *owner == Owner::Anyone && !self.plan.open {
+            return self.release_ownerless(seat, keys);
+        }
         let held = Held::ByOwner(owner_id(owner));
         let kind = ErrandKind::Release {
             keys: keys.clone(),
@@ -261,6 +264,17 @@ impl World {
         };
         let owner = owner.clone();
         self.run_errand(seat, ErrandOf::Release { keys, owner }, kind);
+    }
+
+    fn release_ownerless(&mut self, seat: usize, keys: KeySet) {
+        let member = self.member_at(seat);
+        let ticket = self.next_ticket();
+        self.note(|| format!("member {member}: run {ticket:?}, a release without an owner"));
+        let (now, asked) = (Moment::from_ms(self.now), keys.clone());
+        self.members[member].fleet.release_ownerless(now, ticket, asked);
+        let owner = Owner::Anyone;
+        let errand = Errand::new(ErrandOf::Release { keys, owner }, self.now);
+        self.ledger.errands.insert(Attempt { member, ticket }, errand);
     }
 
     /// A job releases its own lock, by the id that it was told.

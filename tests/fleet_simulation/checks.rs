@@ -26,7 +26,7 @@ use medusa_locking_native::core::fleet::{Command, Sent};
 use medusa_locking_native::core::outcome::Outcome;
 use medusa_locking_native::core::owner::Owner;
 
-use super::claims::{Check, Claim, Errand, Stand, What};
+use super::claims::{Check, Claim, Errand, ErrandOf, Stand, What};
 use super::handover::CLAIM_MS;
 use super::ledger::{FAIR_RTT, Ledger};
 use super::plan::Wait;
@@ -389,6 +389,17 @@ impl Ledger {
                 "REDIS_UNREACHABLE" => self.check_failure(now, member, errand.asked_at),
                 _ => Ok(()),
             };
+        }
+        // Without an owner only what the member was given is released: what is there still is somebody else's.
+        let frees_its_own = matches!(
+            &errand.kind,
+            ErrandOf::Release {
+                owner: Owner::Anyone,
+                ..
+            }
+        ) && !self.is_open;
+        if frees_its_own && *outcome != Outcome::Released(true) {
+            return Ok(());
         }
         // An open lock may be somebody else's for as long as it takes to undo what he asked for.
         let counts = |lock: &Locked| !(self.is_open && lock.holder == Holder::Anyone);

@@ -270,7 +270,10 @@ impl Errand {
     pub fn hear(&mut self, now: u64, outcome: &Outcome) -> Check {
         let fits = match self.kind {
             ErrandOf::Release { .. } | ErrandOf::ReleaseOwn { .. } => {
-                matches!(outcome, Outcome::Released(_) | Outcome::Failed(_))
+                matches!(
+                    outcome,
+                    Outcome::Released(_) | Outcome::Outlived(_) | Outcome::Failed(_)
+                )
             }
             ErrandOf::ReleaseAll { .. } => matches!(outcome, Outcome::Done | Outcome::Failed(_)),
         };

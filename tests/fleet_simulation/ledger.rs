@@ -267,6 +267,7 @@ fn name_of(outcome: &Outcome) -> &'static str {
         Outcome::Lost(_) => "lost",
         Outcome::Released(true) => "released",
         Outcome::Released(false) => "not released",
+        Outcome::Outlived(_) => "released too late",
         Outcome::Failed(_) => "failed",
         Outcome::Finished(true) => "finished",
         Outcome::Finished(false) => "finished too late",

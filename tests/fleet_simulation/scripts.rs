@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use medusa_locking_native::core::fleet::{Answer, Command, Held, Place, Renewal, Reserved, ServerError};
+use medusa_locking_native::core::fleet::{
+    Answer, Command, Given, Held, Place, Renewal, Reserved, ServerError,
+};
 use medusa_locking_native::core::key::KeySet;
 use medusa_locking_native::core::owner::Owner;
 
@@ -204,14 +206,20 @@ impl Server {
         held: &Held,
         more: bool,
     ) -> Result<Answer, ServerError> {
-        let holder = match held {
-            Held::ByJob { job, token } => job_of(Attempt { ticket: *job, ..by }, *token),
-            Held::ByOwner(owner_id) => holder_of(&Owner::from_id(owner_id.as_deref())),
-        };
         let is_open = self.is_open && matches!(held, Held::ByOwner(_));
-        let may_release = |lock: &Locked| lock.holder == holder || (is_open && lock.holder == Holder::Anyone);
-        let is_held = |key: &&Arc<str>| self.lock(key).is_some_and(may_release);
-        let freed: Vec<Arc<str>> = keys.iter().filter(is_held).cloned().collect();
+        let is_held = |(index, key): &(usize, &Arc<str>)| {
+            let Some(lock) = self.lock(key) else { return false };
+            let holder = match held {
+                Held::ByJob { job, token } => job_of(Attempt { ticket: *job, ..by }, *token),
+                Held::ByOwner(owner_id) => holder_of(&Owner::from_id(owner_id.as_deref())),
+                Held::ByGrants(given) => {
+                    return given[*index].is_some_and(|given| self.is_given(by, key, lock, given));
+                }
+            };
+            lock.holder == holder || (is_open && lock.holder == Holder::Anyone)
+        };
+        let freed = keys.iter().enumerate().filter(is_held);
+        let freed: Vec<Arc<str>> = freed.map(|(_, key)| Arc::clone(key)).collect();
         for key in &freed {
             self.delete(key, |attempt| Some(Note::Released { by, attempt }))?;
         }
@@ -221,6 +229,19 @@ impl Server {
             self.open_queues(None, &freed, true).begin_passing(&freed)?;
         }
         Ok(Answer::Released(freed.len() == keys.len()))
+    }
+
+    /// Whether this lock is the one without an owner that was given to this member.
+    fn is_given(&self, by: Attempt, key: &str, lock: &Locked, given: Given) -> bool {
+        let attempt = Attempt {
+            ticket: given.attempt,
+            ..by
+        };
+        let is_recorded = self.records.get(key).is_some_and(|record| {
+            let ends_with_it = lock.expires_at.is_none_or(|at| at == record.expires_at);
+            ends_with_it && record.attempts.contains(&Some(attempt))
+        });
+        lock.holder == Holder::Anyone && is_recorded && lock.expires_at.is_none() == given.is_endless
     }
 
     fn renew(&mut self, member: usize, renewal: &Renewal) -> Result<Option<usize>, ServerError> {

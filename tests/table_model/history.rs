@@ -8,7 +8,7 @@ use medusa_locking_native::core::key::KeySet;
 use medusa_locking_native::core::moment::Moment;
 use medusa_locking_native::core::owner::Owner;
 use medusa_locking_native::core::patience::Patience;
-use medusa_locking_native::core::table::{Claim, Client, Effect, Request, Table, Verdict};
+use medusa_locking_native::core::table::{Claim, Client, Effect, Released, Request, Table, Verdict};
 use medusa_locking_native::core::ticket::Ticket;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
@@ -76,7 +76,9 @@ pub fn make(table: &mut Table, now: Moment, call: &Call, out: &mut Vec<Effect>) 
             return Answer::Verdict(table.request(now, request.clone(), out));
         }
         Call::Finish(ticket) => return Answer::Truth(table.finish(now, *ticket, out)),
-        Call::Release(keys, owner) => return Answer::Truth(table.release(now, keys, owner, out)),
+        Call::Release(keys, owner) => {
+            return Answer::Truth(table.release(now, keys, owner, out) == Released::All);
+        }
         Call::ReleaseAll(owner) => table.release_all(now, owner.as_ref(), out),
         Call::Cancel(ticket) => table.cancel(now, *ticket, out),
         Call::Leave(client) => table.leave(now, *client, out),

@@ -16,6 +16,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
 
 use super::history::{Answer, Call};
+use super::outlived::Outlived;
 use super::returns::{COMES_BACK_WITHIN, absence, are_alike};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,17 +65,19 @@ pub struct Ledger {
     /// The token under which each key was last granted when nobody held it.
     last_tokens: BTreeMap<Arc<str>, Ticket>,
     left: Vec<Left>,
+    outlived: Outlived,
 }
 
 impl Ledger {
     pub fn new(ownerless: Ownerless) -> Self {
-        let (entries, held, last_tokens, left) = Default::default();
+        let (entries, held, last_tokens, left, outlived) = Default::default();
         Ledger {
             ownerless,
             entries,
             held,
             last_tokens,
             left,
+            outlived,
         }
     }
 
@@ -93,26 +96,35 @@ impl Ledger {
             }
             Call::Release(keys, owner) => {
                 let open = self.ownerless == Ownerless::Open;
-                let frees = |held: &Belief| held.owner == *owner || (open && held.owner == Owner::Anyone);
-                let all = keys.iter().all(|key| self.held.get(key).is_some_and(frees));
+                let mut freed = Vec::new();
+                for key in keys {
+                    let held = self.held.get(key);
+                    let holder = held.filter(|held| held.owner == Owner::Anyone);
+                    let holder = holder.map(|held| (held.takers[0], held.expires_at));
+                    let is_outlived = *owner == Owner::Anyone && self.outlived.takes(now, key, holder);
+                    let frees = |held: &Belief| held.owner == *owner || (open && held.owner == Owner::Anyone);
+                    if !is_outlived && held.is_some_and(frees) {
+                        freed.push(key);
+                    }
+                }
+                let all = freed.len() == keys.len();
                 prop_assert_eq!(
                     answer,
                     &Answer::Truth(all),
                     "release tells whether all keys were the owner's"
                 );
-                self.held
-                    .retain(|key, held| !(frees(held) && keys.iter().any(|named| named == key)));
+                let freed: Vec<Arc<str>> = freed.into_iter().cloned().collect();
+                self.is_freed(|key, _| freed.contains(key));
             }
             Call::ReleaseAll(owner) => {
-                self.held
-                    .retain(|_, held| owner.as_ref().is_some_and(|owner| held.owner != *owner));
+                self.is_freed(|_, held| owner.as_ref().is_none_or(|owner| held.owner == *owner));
             }
             Call::Cancel(ticket) => {
                 if self.state(*ticket) == Some(State::Waiting) {
                     self.set(*ticket, State::Over);
                 }
                 self.end_job(*ticket);
-                self.held.retain(|_, held| held.takers != [*ticket]);
+                self.is_freed(|_, held| held.takers == [*ticket]);
             }
             Call::LeaveQueues(client) => {
                 let left = self.leave_queues(*client);
@@ -124,12 +136,35 @@ impl Ledger {
                     self.end_job(ticket);
                 }
             }
-            Call::Tick => self
-                .held
-                .retain(|_, held| held.expires_at.is_none_or(|at| at > now)),
+            Call::Tick => {
+                let mut held = std::mem::take(&mut self.held);
+                held.retain(|key, held| !self.lapses(now, key, held));
+                self.held = held;
+            }
             Call::Nothing => {}
         }
         self.note_effects(now, effects)
+    }
+
+    /// The keys for which `condition` holds are nobody's any more, by a release or by force.
+    fn is_freed(&mut self, condition: impl Fn(&Arc<str>, &Belief) -> bool) {
+        let outlived = &mut self.outlived;
+        self.held.retain(|key, held| {
+            let is_freed = condition(key, held);
+            if is_freed {
+                outlived.forget(key, held.takers[0]);
+            }
+            !is_freed
+        });
+    }
+
+    /// Whether a lock has lapsed by now.
+    fn lapses(&mut self, now: Moment, key: &Arc<str>, held: &Belief) -> bool {
+        let lapsed_at = held.expires_at.filter(|at| *at <= now);
+        if let (Owner::Anyone, Ownerless::Exclusive, Some(at)) = (&held.owner, self.ownerless, lapsed_at) {
+            self.outlived.note(key, held.takers[0], at);
+        }
+        lapsed_at.is_some()
     }
 
     fn note_request(&mut self, now: Moment, request: &Request, answer: &Answer) -> TestCaseResult {
@@ -209,8 +244,8 @@ impl Ledger {
             Claim::Lock { owner, expire } => (owner.clone(), expire.map(|span| now.after(span))),
         };
         for key in &request.keys {
-            let expired = |held: &Belief| held.expires_at.is_some_and(|at| at <= now);
-            let before = self.held.remove(key).filter(|held| !expired(held));
+            let before = self.held.remove(key);
+            let before = before.filter(|held| !self.lapses(now, key, held));
             let (mut takers, mut made_under) = (Vec::new(), token);
             if let Some(before) = before {
                 let holder = &before.owner;

@@ -17,6 +17,7 @@ use medusa_locking_native::core::table::{
 use medusa_locking_native::core::ticket::Ticket;
 
 use super::history::{Answer, Call};
+use super::outlived::Outlived;
 use super::returns::{Left, Waiting};
 
 /// A key that is held.
@@ -77,11 +78,12 @@ pub struct Model {
     told: Vec<Told>,
     /// The tokens that grants were told with that were waited for.
     pub tokens: BTreeMap<Ticket, Ticket>,
+    outlived: Outlived,
 }
 
 impl Model {
     pub fn new(ownerless: Ownerless, limits: Limits) -> Self {
-        let (waiting, left, changed_at, held, jobs, told) = Default::default();
+        let (waiting, left, changed_at, held, jobs, told, outlived) = Default::default();
         Model {
             ownerless,
             limits,
@@ -92,6 +94,7 @@ impl Model {
             jobs,
             told,
             tokens: BTreeMap::new(),
+            outlived,
         }
     }
 
@@ -110,8 +113,9 @@ impl Model {
             Call::Finish(ticket) => Answer::Truth(self.finish(now, *ticket)),
             Call::Release(keys, owner) => {
                 let open = self.ownerless == Ownerless::Open;
+                let theirs = self.keys_not_outlived(now, keys.as_slice(), owner);
                 let freed = self.free(now, |key, held| {
-                    keys.iter().any(|named| **named == *key)
+                    theirs.iter().any(|named| **named == *key)
                         && (held.owner == *owner || (open && held.owner == Owner::Anyone))
                 });
                 Answer::Truth(freed == keys.len())
@@ -190,10 +194,28 @@ impl Model {
         }
     }
 
+    /// Without those for which a release without an owner comes from whoever had a lock that has lapsed.
+    fn keys_not_outlived(&mut self, now: Moment, keys: &[Arc<str>], owner: &Owner) -> Vec<Arc<str>> {
+        let is_outlived = |key: &Arc<str>| {
+            let holder = self.held.get(key).filter(|held| held.owner == Owner::Anyone);
+            let holder = holder.map(|held| (held.grant, held.expires_at));
+            *owner == Owner::Anyone && self.outlived.takes(now, key, holder)
+        };
+        let (_, theirs) = keys.iter().cloned().partition::<Vec<_>, _>(is_outlived);
+        theirs
+    }
+
     /// First the locks that have expired end, all at once; then the waits, one after the other.
     fn tick(&mut self, now: Moment) {
         let expired = |held: &Held| held.expires_at.is_some_and(|at| at <= now);
         while self.held.values().any(expired) {
+            for (key, held) in self.held.iter().filter(|(_, held)| expired(held)) {
+                if let (Owner::Anyone, Ownerless::Exclusive, Some(at)) =
+                    (&held.owner, self.ownerless, held.expires_at)
+                {
+                    self.outlived.note(key, held.grant, at);
+                }
+            }
             self.let_go(now, |_, held| expired(held));
             self.settle(now);
         }
@@ -364,14 +386,22 @@ impl Model {
                 });
             }
         }
+        for (key, held) in self.held.iter().filter(|(key, held)| condition(key, held)) {
+            self.outlived.forget(key, held.grant);
+        }
         self.let_go(now, condition);
         before - self.held.len()
     }
 
     fn let_go(&mut self, now: Moment, condition: impl Fn(&str, &Held) -> bool) {
-        let freed = self.held.extract_if(.., |key, held| condition(key, held));
-        let freed: Vec<Arc<str>> = freed.map(|(key, _)| key).collect();
-        self.changed_at.extend(freed.into_iter().map(|key| (key, now)));
+        let changed_at = &mut self.changed_at;
+        self.held.retain(|key, held| {
+            let is_freed = condition(key, held);
+            if is_freed {
+                changed_at.insert(Arc::clone(key), now);
+            }
+            !is_freed
+        });
     }
 
     fn tell(&mut self, client: Client, ticket: Ticket, news: News) {

@@ -7,7 +7,7 @@ use medusa_locking_native::core::moment::Moment;
 use medusa_locking_native::core::owner::Owner;
 use medusa_locking_native::core::patience::Patience;
 use medusa_locking_native::core::table::{
-    Change, Claim, Client, Effect, Limits, Ownerless, Request, Table, Verdict,
+    Change, Claim, Client, Effect, Limits, Ownerless, Released, Request, Table, Verdict,
 };
 use medusa_locking_native::core::ticket::Ticket;
 
@@ -92,8 +92,9 @@ impl Scene {
 
     pub fn release(&mut self, keys: &[&str], owner: &Owner) {
         let keys = key_set(keys.iter().copied());
-        assert!(
+        assert_eq!(
             self.table.release(self.now, &keys, owner, &mut self.effects),
+            Released::All,
             "{owner:?} did not hold {keys:?}"
         );
     }

@@ -114,7 +114,11 @@ impl Member {
         if held.is_none() && wake {
             sink.wake();
         }
-        held.map(|held| GivenBack { held, news })
+        held.map(|held| GivenBack {
+            held,
+            news,
+            outlived: None,
+        })
     }
 
     /// Releases the locks of `owner_id` on `keys`.
@@ -130,7 +134,14 @@ impl Member {
                 ticket
             }));
         }
-        let held = Held::ByOwner(owner_id.map(Into::into));
+        let Some(owner_id) = owner_id else {
+            return Ok(self.turn(|fleet, now| {
+                let ticket = next_ticket();
+                fleet.release_ownerless(now, ticket, keys);
+                ticket
+            }));
+        };
+        let held = Held::ByOwner(Some(owner_id.into()));
         Ok(self.run(ErrandKind::Release { keys, held }))
     }
 

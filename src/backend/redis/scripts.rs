@@ -184,7 +184,7 @@ impl Scripts {
         };
         let (count, locks) = (commands.len(), commands.len() * keys.len());
         let is_alone = count == 1;
-        let has_records = matches!(held, Held::ByOwner(_));
+        let has_records = !matches!(held, Held::ByJob { .. });
         let key_count = if has_records { 2 } else { 1 } * locks + 1;
         let owners = owners(commands, releasing_owner);
         let mut call = if is_alone {
@@ -197,12 +197,16 @@ impl Scripts {
         if has_records {
             each_key_set(commands).for_each(|keys| self.records(&mut call, keys));
         }
-        let open = self.open && has_records;
+        let whose = match held {
+            Held::ByGrants(_) => "2",
+            Held::ByOwner(_) if self.open => "1",
+            Held::ByOwner(_) | Held::ByJob { .. } => "0",
+        };
         call.number(keys.len() as u64);
         if is_alone {
             call.held(commands);
         }
-        call.flag(open);
+        call.text(whose);
         if is_alone {
             call.flag(*more);
         }
@@ -275,7 +279,7 @@ fn acquiring_owner(sent: &Sent) -> Option<&str> {
     }
 }
 
-/// The owner id by which a release knows what an acquire took; None: it is a job's.
+/// The owner id by which a release knows what an acquire took; None: it is known by what is its own.
 fn releasing_owner(sent: &Sent) -> Option<&str> {
     match &sent.command {
         Command::Release {

@@ -186,8 +186,9 @@ impl Fleet {
                 self.tell(ticket, Outcome::Granted(grant.token));
                 self.hold_lease(now, ticket, grant, keys, lease);
             }
-            Claim::Lock { owner, .. } => {
+            Claim::Lock { owner, expire } => {
                 let place = keys.clone();
+                self.note_given(now, ticket, grant.sent_at, &keys, &owner, expire);
                 self.look_at_same_owner(now, &owner);
                 self.tell(
                     told_as,

@@ -115,6 +115,18 @@ pub enum Held {
     },
     /// The ones of this owner id; `None` means without an owner.
     ByOwner(Option<Box<str>>),
+    /// Those without an owner that this member was given: for each key the request that took it; None: by nobody here,
+    /// and that key is left alone.
+    ByGrants(Vec<Option<Given>>),
+}
+
+/// A lock without an owner, as the server knows whose it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// The request that took it.
+    pub attempt: Ticket,
+    /// It does not expire.
+    pub is_endless: bool,
 }
 
 /// One lease to extend.

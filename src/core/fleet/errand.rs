@@ -73,25 +73,28 @@ impl ErrandKind {
 /// An errand on its way.
 #[derive(Debug)]
 pub(super) struct Errand {
-    kind: ErrandKind,
+    pub(super) kind: ErrandKind,
     /// Nobody waits for its outcome.
     pub caller_gone: bool,
     /// Others of this member wait for what is released.
     more: bool,
     /// A try of it was sent and its answer will never come.
-    maybe_ran: bool,
+    pub(super) maybe_ran: bool,
+    /// When it was asked for.
+    pub(super) asked_at: Moment,
     /// When it is to be sent again.
     pub(super) again_at: Option<Moment>,
     pub(super) ends_at: Option<Moment>,
 }
 
 impl Errand {
-    pub(super) fn new(kind: ErrandKind, caller_gone: bool, more: bool) -> Self {
+    pub(super) fn new(now: Moment, kind: ErrandKind, caller_gone: bool, more: bool) -> Self {
         Errand {
             kind,
             caller_gone,
             more,
             maybe_ran: false,
+            asked_at: now,
             again_at: None,
             ends_at: None,
         }
@@ -102,7 +105,7 @@ impl Fleet {
     /// Starts an errand that somebody waits for. News will tell.
     pub fn run(&mut self, now: Moment, ticket: Ticket, kind: ErrandKind) {
         let answer_by = now.after(self.config.command_timeout);
-        self.start_errand(now, ticket, Errand::new(kind, false, false), answer_by);
+        self.start_errand(now, ticket, Errand::new(now, kind, false, false), answer_by);
     }
 
     /// Starts the release of `keys` by `owner_id`, which is the id of a job of this process. A lease that was passed on
@@ -233,7 +236,7 @@ impl Fleet {
         match answer {
             // Where an earlier try may have released them, that they are not held now says nothing.
             Answer::Released(held) => {
-                let all = held || errand.maybe_ran;
+                let all = held || (errand.maybe_ran && !self.is_too_late(errand));
                 self.end_errand(
                     ticket,
                     if is_job {
@@ -418,6 +421,7 @@ impl Fleet {
         let Some(errand) = self.errands.remove(&ticket) else {
             return;
         };
+        let outcome = self.settle_grants(&errand, outcome);
         if !errand.caller_gone {
             self.tell(ticket, outcome);
         }

@@ -178,7 +178,7 @@ impl Fleet {
             token: lease.token,
             lapses_at: now.after(lease.span),
         };
-        let errand = Errand::new(kind, lost || !has_caller, self.lines.behind(&keys) > 0);
+        let errand = Errand::new(now, kind, lost || !has_caller, self.lines.behind(&keys) > 0);
         if self.config.local_handoffs == 0 {
             self.give_up_place(now, job, &keys);
             self.start_errand(now, job, errand, answer_by);

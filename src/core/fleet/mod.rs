@@ -21,6 +21,7 @@ mod cohort;
 mod command;
 mod errand;
 mod extend;
+mod given;
 mod lease;
 mod local_queue;
 mod moving;
@@ -36,6 +37,7 @@ use hashbrown::{HashMap, HashSet};
 
 use crate::core::backoff::Backoff;
 use crate::core::error::RequestError;
+use crate::core::grants::Grants;
 use crate::core::moment::Moment;
 use crate::core::outcome::{Completion, Failure, Outcome};
 use crate::core::owner::Owner;
@@ -46,7 +48,7 @@ use crate::core::ticket::Ticket;
 use ask::Ask;
 pub use ask::Wish;
 use cohort::Asked;
-pub use command::{Answer, Command, Held, Place, Push, Renewal, Reserved, Sent, ServerError, Waiting};
+pub use command::{Answer, Command, Given, Held, Place, Push, Renewal, Reserved, Sent, ServerError, Waiting};
 use errand::Errand;
 pub use errand::ErrandKind;
 use lease::Lease;
@@ -103,6 +105,8 @@ pub struct Fleet {
     /// The server can call.
     has_inbox: bool,
     errands: HashMap<Ticket, Errand>,
+    /// The locks without an owner that were given here.
+    given: Grants,
     timers: Timers,
     /// For how long the caller's thread had not answered at the last tick.
     stalled: Duration,
@@ -130,6 +134,7 @@ impl Fleet {
             passed: HashMap::new(),
             has_inbox: false,
             errands: HashMap::new(),
+            given: Grants::default(),
             timers: Timers::default(),
             stalled: Duration::ZERO,
             outbox: VecDeque::new(),

@@ -148,6 +148,9 @@ impl Fleet {
 
     /// A lock was granted to a caller that never heard of it: what this attempt took is given back.
     pub fn take_back(&mut self, now: Moment, ticket: Ticket, keys: KeySet, owner: Owner) {
+        for key in &keys {
+            self.given.settle(key, ticket, false);
+        }
         let claim = Claim::Lock { owner, expire: None };
         let wish = Wish {
             keys,

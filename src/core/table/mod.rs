@@ -19,6 +19,7 @@
 
 mod evaluate;
 mod inspect;
+mod outlived;
 mod returning;
 mod slot;
 mod timeout;
@@ -30,6 +31,7 @@ use std::time::Duration;
 use hashbrown::HashMap;
 
 use crate::core::error::RequestError;
+use crate::core::grants::Grants;
 use crate::core::key::KeySet;
 use crate::core::moment::Moment;
 use crate::core::owner::Owner;
@@ -37,6 +39,7 @@ use crate::core::patience::Patience;
 use crate::core::refusals::Refusals;
 use crate::core::ticket::Ticket;
 pub use inspect::LockView;
+pub use outlived::Released;
 use returning::{Caller, Left};
 use slot::{Granted, Slot};
 
@@ -179,6 +182,8 @@ pub struct Table {
     /// When each lock with an expiry ends. By its grant before its key: many end within one millisecond, and numbers are
     /// compared faster than text.
     expiries: BTreeSet<(Moment, Ticket, Arc<str>)>,
+    /// The locks without an owner that have lapsed and were not released since.
+    lapsed: Grants,
     /// Waiters that a change may have let through, to be looked at in ticket order; empty between public calls.
     candidates: BTreeSet<Ticket>,
 }
@@ -194,6 +199,7 @@ impl Table {
             waiters: HashMap::new(),
             places: HashMap::new(),
             refusals: Refusals::default(),
+            lapsed: Grants::default(),
             jobs: HashMap::new(),
             named_waiters: HashMap::new(),
             timeouts: BTreeSet::new(),
@@ -259,22 +265,29 @@ impl Table {
         !job.lost
     }
 
-    /// Frees those of `keys` that `owner` holds. True when these were all of them.
-    pub fn release(&mut self, now: Moment, keys: &KeySet, owner: &Owner, out: &mut Vec<Effect>) -> bool {
+    /// Frees those of `keys` that `owner` holds.
+    pub fn release(&mut self, now: Moment, keys: &KeySet, owner: &Owner, out: &mut Vec<Effect>) -> Released {
         self.tick(now, out);
         let open = self.ownerless == Ownerless::Open;
-        let mut all = true;
+        let mut released = Released::All;
         for key in keys {
+            if let Some(late) = self.outlived(now, key, owner) {
+                released = released.or_outlived(key, late);
+                continue;
+            }
             let freed = self.vacate_if(now, key, |holder| {
                 holder.owner == *owner || (open && holder.owner == Owner::Anyone)
             });
             match freed {
-                Some(holder) => self.tell_lost(&holder, key, out),
-                None => all = false,
+                Some(holder) => {
+                    self.forget_grant(key, &holder);
+                    self.tell_lost(&holder, key, out);
+                }
+                None => released = released.or_less(),
             }
         }
         self.settle(now, out);
-        all
+        released
     }
 
     /// Frees every lock of `owner`, or every lock there is. Whoever waits goes on waiting, or is granted.
@@ -351,7 +364,9 @@ impl Table {
         // those who wait for it.
         while self.expiries.first().is_some_and(|(at, ..)| *at <= now) {
             while let Some((_, _, key)) = self.expiries.first().filter(|(at, ..)| *at <= now).cloned() {
-                self.vacate_if(now, &key, |_| true);
+                if let Some(holder) = self.vacate_if(now, &key, |_| true) {
+                    self.note_lapsed(now, &key, &holder);
+                }
             }
             self.settle(now, out);
         }

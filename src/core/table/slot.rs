@@ -189,6 +189,7 @@ impl Table {
             .collect();
         for key in &keys {
             if let Some(holder) = self.vacate_if(now, key, |_| true) {
+                self.forget_grant(key, &holder);
                 self.tell_lost(&holder, key, out);
             }
         }

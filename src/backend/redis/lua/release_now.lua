@@ -1,7 +1,8 @@
 -- Releases the locks that an owner holds. Whoever waits for them gets them: they are never free while somebody live is
 -- entitled to them.
 -- KEYS  1..n  the locks, n + 1  the list of queues, n + 2..2n + 1  their records, or none for a job
--- ARGV  1  n, 2  owner id, 3  '1': a lock without an owner is open to all, 4  '1': others of this process wait for them,
+-- ARGV  1  n, 2  owner id, 3  '1': a lock without an owner is open to all; '2': only those without an owner that these
+--       attempts took, which come in place of the owner id (see given.lua), 4  '1': others of this process wait for them,
 --       5  the locks' tags
 -- Reply  1: it held all of them; 0: not all, those that it held are released
 local locks, owner, open, more = tonumber(ARGV[1]), ARGV[2], ARGV[3] == '1', ARGV[4] == '1'
@@ -17,10 +18,15 @@ elseif locks > AT_ONCE_MAX then
 else
   holders = redis.call('MGET', unpack(KEYS, 1, locks))
 end
+local attempts = ARGV[3] == '2' and attempts_of(owner, locks)
 -- Those of them that it holds.
 local its, count = {}, 0
 for i = 1, locks do
-  if holders[i] == owner or (open and holders[i] == '*') then
+  local is_its = holders[i] == owner or (open and holders[i] == '*')
+  if attempts then
+    is_its = holders[i] == '*' and is_given(KEYS[i], KEYS[locks + 1 + i], attempts[i])
+  end
+  if is_its then
     count = count + 1
     its[count] = i
   end

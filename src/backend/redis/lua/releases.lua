@@ -1,22 +1,29 @@
 -- Does for several owners what release does for one, one after the other. None has others of its process behind it.
 -- KEYS  1..nk  the locks, k for each owner, nk + 1  the list of queues, then the nk records, or none for jobs
--- ARGV  1  k, 2  as 3 of release, for all of them, 3  the locks' tags, 4..n + 3  owner ids, or one that all have
+-- ARGV  1  k, 2  as 3 of release, for all of them, 3  the locks' tags, 4..n + 3  as 2 of release, or one that all have
 -- Reply  for each owner the one of release, or an error; 1: each held all of its locks
 local k, tags, before = tonumber(ARGV[1]), ARGV[3], 3
 local locks = #tags / 4
 local n = locks / k
-local list, records = KEYS[locks + 1], #KEYS - locks - 1
+local list_at = locks + 1
+local list, records = KEYS[list_at], #KEYS - list_at
 
 local function owner_of(i)
   return ARGV[before + i] or ARGV[before + 1]
 end
+
+local by_grants = ARGV[2] == '2'
 
 local function are_owners()
   local holders = redis.call('MGET', unpack(KEYS, 1, locks))
   for i = 1, n do
     local owner = owner_of(i)
     for lock = (i - 1) * k + 1, i * k do
-      if holders[lock] ~= owner then
+      local is_owner = holders[lock] == owner
+      if by_grants then
+        is_owner = holders[lock] == '*' and is_given(KEYS[lock], KEYS[list_at + lock], owner)
+      end
+      if not is_owner then
         return false
       end
     end

@@ -4,7 +4,7 @@ use super::sources::{Known, Script};
 use crate::backend::redis::names::attempt;
 use crate::backend::redis::resp::CommandWriter;
 use crate::backend::redis::slot::{TAG_CHARS_MAX, padded_tag};
-use crate::core::fleet::{Command, Held, Place, Sent};
+use crate::core::fleet::{Command, Given, Held, Place, Sent};
 use crate::core::owner::OWNERLESS;
 use crate::core::ticket::Ticket;
 
@@ -116,9 +116,41 @@ impl Call<'_> {
                     held: Held::ByOwner(owner_id),
                     ..
                 } => self.text(owner_id.as_deref().unwrap_or(OWNERLESS)),
+                Command::Release {
+                    held: Held::ByGrants(given),
+                    ..
+                } => self.given(given),
                 _ => self,
             };
         }
         self
     }
+
+    /// The attempts that took these locks, with commas between them; one where it took all. What `lua/given.lua` reads.
+    fn given(&mut self, given: &[Option<Given>]) -> &mut Self {
+        if let Some((Some(first), rest)) = given.split_first()
+            && rest.iter().all(|other| *other == Some(*first))
+        {
+            let mut digits = itoa::Buffer::new();
+            let [prefix, number] = attempt(first.attempt, &mut digits);
+            return self.joined(&[prefix, number, mark_of(*first)]);
+        }
+        let mut text = String::new();
+        for (place, given) in given.iter().enumerate() {
+            if place > 0 {
+                text.push(',');
+            }
+            if let Some(given) = given {
+                attempt(given.attempt, &mut itoa::Buffer::new())
+                    .iter()
+                    .for_each(|piece| text.push_str(piece));
+                text.push_str(mark_of(*given));
+            }
+        }
+        self.text(&text)
+    }
+}
+
+fn mark_of(given: Given) -> &'static str {
+    if given.is_endless { "-" } else { "" }
 }

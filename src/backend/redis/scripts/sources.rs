@@ -87,6 +87,7 @@ script!(
     RELEASE,
     6,
     "at_once.lua",
+    "given.lua",
     "release_now.lua",
     "names.lua",
     "parts.lua",
@@ -94,7 +95,7 @@ script!(
     "queue.lua",
     "release.lua"
 );
-script!(RELEASES, 7, "at_once.lua", "names.lua", "parts.lua", "list.lua", "queue.lua"; "release_now.lua", "release.lua"; "many.lua", "releases.lua");
+script!(RELEASES, 7, "at_once.lua", "given.lua", "names.lua", "parts.lua", "list.lua", "queue.lua"; "release_now.lua", "release.lua"; "many.lua", "releases.lua");
 script!(RENEW, 8, "at_once.lua", "parts.lua", "renew.lua");
 script!(
     SWEEP,
