@@ -13,20 +13,17 @@ import { parseArgs } from "node:util";
 import { Failure, main } from "../../scripts/command.mjs";
 import { requireServer, startRedis } from "../../scripts/redis-server.mjs";
 import { setUp } from "../../scripts/setup.mjs";
+import { MEDUSAS, OURS } from "./sale/providers.mjs";
 import { requirePostgres, startPostgres } from "./sale/postgres.mjs";
-import { environment, installStore, migrate, seed, startServer } from "./sale/store.mjs";
-
-const OURS = "medusa-locking-native";
-const MEDUSAS = "@medusajs/medusa/locking-redis";
-const NAMES = { [OURS]: "this package", [MEDUSAS]: "`@medusajs/locking-redis`" };
+import { environment, installStore, migrate, seed } from "./sale/store.mjs";
 
 const usage = "usage: npm run store -- [--compare] [--quick] [--json FILE] [--markdown]";
 
 /** What must be ended, the last one first. */
-const open = [];
+const opened = [];
 
 async function closeAll() {
-  for (let close = open.pop(); close; close = open.pop()) await close();
+  for (let close = opened.pop(); close; close = opened.pop()) await close();
 }
 
 for (const signal of ["SIGINT", "SIGTERM"]) {
@@ -65,88 +62,38 @@ function readOptions(args) {
 async function runSale(programs, options) {
   // Loaded only now: they need the installed packages.
   const { scenarios } = await import("./sale/scenarios.mjs");
+  const { itemsOf, sellWith } = await import("./sale/sale.mjs");
   const report = await import("./sale/report.mjs");
-  const databaseUrl = await startDatabase(programs);
-  const providers = options.compare ? [OURS, MEDUSAS] : [OURS];
   const all = scenarios(options);
-  const seeded = await fillStore(databaseUrl, itemsOf(providers, all));
-  const entries = [];
-  for (const locking of providers) entries.push(...(await sellWith(locking, { databaseUrl, seeded, all, entryOf: report.entryOf })));
-  conclude(report, entries, options);
-}
-
-async function startDatabase(programs) {
+  const providers = options.compare ? [OURS, MEDUSAS] : [OURS];
   const postgres = await startPostgres(programs);
-  open.push(postgres.stop);
-  return postgres.url("postgres"); // there is one of this name in every new server
-}
-
-/** Every scenario has items of its own with each provider. */
-function itemsOf(providers, all) {
-  const pairs = providers.flatMap((locking) =>
-    all.flatMap(({ items }) => Object.entries(items).map(([item, stock]) => [nameOf(locking, item), stock])),
-  );
-  return Object.fromEntries(pairs);
-}
-
-function nameOf(locking, item) {
-  return `${item} (${locking})`;
+  opened.push(postgres.stop);
+  const seeded = await fillStore(postgres.url, itemsOf(providers, all));
+  const entries = [];
+  for (const provider of providers) {
+    entries.push(...(await sellWith(provider, { scenarios: all, databaseUrl: postgres.url, seeded, opened })));
+  }
+  conclude(report, entries, options);
 }
 
 async function fillStore(databaseUrl, items) {
   const redis = await startRedis();
-  open.push(redis.stop);
-  const env = environment({ databaseUrl, redisUrl: redis.url, locking: OURS });
+  opened.push(redis.stop);
+  const env = environment({ databaseUrl, redisUrl: redis.url, provider: OURS });
   await migrate(env);
   return seed(env, items);
-}
-
-/** All scenarios with one provider, on two servers and a Redis of their own. */
-async function sellWith(locking, { databaseUrl, seeded, all, entryOf }) {
-  const { Shop } = await import("./sale/shop.mjs");
-  const { Accounts } = await import("./sale/accounts.mjs");
-  const { Progress } = await import("./sale/screen.mjs");
-  const before = open.length;
-  const redis = await startRedis();
-  open.push(redis.stop);
-  const servers = await startServers(environment({ databaseUrl, redisUrl: redis.url, locking }));
-  const accounts = await Accounts.open({ databaseUrl, redisUrl: redis.url });
-  open.push(() => accounts.close());
-  const sale = { shop: new Shop(seeded), servers, accounts, progress: new Progress(), name: (item) => nameOf(locking, item) };
-  const entries = [];
-  for (const { title, run } of all) {
-    const started = performance.now();
-    const entry = entryOf({ title, locking: NAMES[locking], ...(await run(sale)) });
-    entries.push(entry);
-    sale.progress.end(`  ${title}: ${entry.accepted} of ${entry.requests} accepted, ${((performance.now() - started) / 1000).toFixed(1)} s`);
-  }
-  while (open.length > before) await open.pop()();
-  return entries;
-}
-
-async function startServers(env) {
-  const started = performance.now();
-  process.stdout.write(`starting two servers with ${NAMES[env.LOCKING_PROVIDER]} ... `);
-  const starting = [1, 2].map(async () => {
-    const server = await startServer(env);
-    open.push(server.stop);
-    return server;
-  });
-  const servers = await Promise.all(starting);
-  console.log(`${((performance.now() - started) / 1000).toFixed(1)} s`);
-  return servers;
 }
 
 function conclude(report, entries, { quick, json, markdown }) {
   console.log(`\n${report.asText(entries)}\n`);
   if (markdown) console.log(`${report.asMarkdown(entries)}\n`);
   if (json) report.writeJson(json, { quick, entries });
-  const [ours, theirs] = [true, false].map((own) => entries.filter(({ locking }) => (locking === NAMES[OURS]) === own));
-  for (const finding of theirs.flatMap(report.asFindings)) console.log(`  ${finding}`);
-  for (const { locking, scenario, otherErrors } of entries) {
-    for (const said of otherErrors) console.log(`  ${locking}, ${scenario}: a reply was: ${said}`);
+  const others = entries.filter((entry) => !report.isOurs(entry));
+  for (const finding of others.flatMap(report.asFindings)) console.log(`  ${finding}`);
+  for (const { locking, scenario, otherErrors, serverErrors = [] } of entries) {
+    for (const said of [...otherErrors, ...serverErrors]) console.log(`  ${locking}, ${scenario}: ${said}`);
   }
-  const broken = ours.flatMap(report.asFindings);
+  const broken = entries.filter(report.isOurs).flatMap(report.asFindings);
   if (broken.length > 0) throw new Failure(`What must hold does not:\n  ${broken.join("\n  ")}`);
   console.log("Everything that must hold with this package does.");
 }

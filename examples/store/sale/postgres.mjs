@@ -1,4 +1,4 @@
-// Finds, installs and starts a PostgreSQL server with a database of its own.
+// Finds, installs and starts a PostgreSQL server, of the store's own.
 
 import { chownSync, existsSync, mkdtempSync, readdirSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -17,8 +17,7 @@ const PORT_ATTEMPTS_MAX = 5;
 /** Where Debian keeps the programs of each version, which are not in PATH. */
 const DEBIAN_VERSIONS = "/usr/lib/postgresql";
 
-const installAdvice = `No PostgreSQL server was found: \`initdb\` and \`postgres\` are neither in PATH nor below ${DEBIAN_VERSIONS}.
-Install one:
+const installAdvice = `No PostgreSQL server was found: \`initdb\` is neither in PATH nor below ${DEBIAN_VERSIONS}. Install one:
   Debian, Ubuntu   apt-get install postgresql
   macOS            brew install postgresql@17       (and put its bin folder into PATH)
   Fedora           dnf install postgresql-server
@@ -49,7 +48,7 @@ function findPrograms() {
 /**
  * Starts a server on a free loopback port, with its data in a temporary folder.
  *
- * @returns {Promise<{url: (database: string) => string, stop: () => Promise<void>}>} `url` of a database, by its name
+ * @returns {Promise<{url: string, stop: () => Promise<void>}>} `url` is that of an empty database
  * @throws {Failure} when it does not start
  */
 export async function startPostgres(programs) {
@@ -57,7 +56,8 @@ export async function startPostgres(programs) {
   for (let attempt = 1; ; attempt += 1) {
     const port = await freePort();
     const server = await launchPostgres(programs, port, account);
-    if (server.ready) return { url: (database) => `postgres://${USER}@127.0.0.1:${port}/${database}`, stop: server.stop };
+    // There is a database of this name in every new server.
+    if (server.ready) return { url: `postgres://${USER}@127.0.0.1:${port}/postgres`, stop: server.stop };
     await server.stop();
     if (attempt === PORT_ATTEMPTS_MAX || !/address already in use/i.test(server.log())) {
       throw new Failure(`PostgreSQL of ${programs} did not start on port ${port}:\n${server.log().trim()}`);

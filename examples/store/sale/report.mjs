@@ -4,16 +4,17 @@ import { writeFileSync } from "node:fs";
 import { cpus } from "node:os";
 import { table } from "../../../benchmark/table.mjs";
 import { percentile } from "../../../demo/screen.mjs";
+import { nameOf, OURS } from "./providers.mjs";
 import { OUTCOMES } from "./shop.mjs";
 
 /** One scenario's outcome with one provider. */
-export function entryOf({ title, locking, replies, holds, note = "", ...measured }) {
+export function entryOf({ title, provider, replies, holds, note = "", ...measured }) {
   const times = replies.map(({ ms }) => ms);
   const counts = OUTCOMES.map((outcome) => [outcome, replies.filter((reply) => reply.outcome === outcome).length]);
   const refusals = replies.filter(({ outcome }) => outcome === "other").map(({ said }) => said);
   return {
     scenario: title,
-    locking,
+    locking: nameOf(provider),
     requests: replies.length,
     ...Object.fromEntries(counts),
     oversold: holds.filter(({ oversold }) => oversold).reduce((sum, { seen }) => sum + seen, 0),
@@ -66,11 +67,16 @@ export function asMarkdown(entries) {
   ].join("\n");
 }
 
+/** Whether an entry is of this package. */
+export function isOurs({ locking }) {
+  return locking === nameOf(OURS);
+}
+
 /** What did not hold, a line each. */
 export function asFindings({ scenario, locking, broken }) {
-  return broken.map(
-    ({ what, expected, seen }) => `${locking}, ${scenario}: ${what}: expected ${shown(expected)}, seen ${shown(seen)}`,
-  );
+  return broken.map(({ what, expected, seen }) => {
+    return `${locking}, ${scenario}: ${what}: expected ${shown(expected)}, seen ${shown(seen)}`;
+  });
 }
 
 function shown(value) {
@@ -79,5 +85,6 @@ function shown(value) {
 
 export function writeJson(file, { quick, entries }) {
   const machine = { cpu: cpus()[0]?.model, cores: cpus().length, node: process.version, platform: process.platform };
-  writeFileSync(file, `${JSON.stringify({ measuredAt: new Date().toISOString(), quick, machine, entries }, undefined, 2)}\n`);
+  const result = { measuredAt: new Date().toISOString(), quick, machine, entries };
+  writeFileSync(file, `${JSON.stringify(result, undefined, 2)}\n`);
 }

@@ -33,7 +33,8 @@ export class Shop {
     const cart = await this.newCart(server, names);
     await this.#expect(server, `/store/carts/${cart.id}/shipping-methods`, { option_id: this.#seeded.optionId });
     const { payment_collection: payment } = await this.#expect(server, "/store/payment-collections", { cart_id: cart.id });
-    await this.#expect(server, `/store/payment-collections/${payment.id}/payment-sessions`, { provider_id: "pp_system_default" });
+    const sessions = `/store/payment-collections/${payment.id}/payment-sessions`;
+    await this.#expect(server, sessions, { provider_id: "pp_system_default" });
     return cart.id;
   }
 
@@ -59,7 +60,8 @@ export class Shop {
 
   /** One more of an item into a cart. */
   add(server, cartId, name) {
-    return this.#timed(server, `/store/carts/${cartId}/line-items`, { variant_id: this.item(name).variantId, quantity: 1 });
+    const line = { variant_id: this.item(name).variantId, quantity: 1 };
+    return this.#timed(server, `/store/carts/${cartId}/line-items`, line);
   }
 
   /** The order for a cart. `reply.order` is its id. */
@@ -75,10 +77,9 @@ export class Shop {
 
   async #timed(server, path, body) {
     const started = performance.now();
-    const reply = await this.#send(server, "POST", path, body).catch((error) => ({ status: 0, body: { message: reasonOf(error) } }));
+    const reply = await this.#send(server, "POST", path, body).catch(noReply);
     const ms = performance.now() - started;
-    const outcome = outcomeOf(reply);
-    return { outcome, ms, order: reply.body.order?.id, said: outcome === "accepted" ? "" : `${reply.status} ${reply.body.message}` };
+    return { outcome: outcomeOf(reply), ms, order: reply.body.order?.id, said: `${reply.status} ${reply.body.message}` };
   }
 
   async #send(server, method, path, body) {
@@ -98,6 +99,6 @@ function outcomeOf({ status, body }) {
   return status === 400 && /stock|inventory/i.test(body.message ?? "") ? "soldOut" : "other";
 }
 
-function reasonOf(error) {
-  return `no reply: ${error.cause?.message ?? error.message}`;
+function noReply(error) {
+  return { status: 0, body: { message: `no reply: ${error.cause?.message ?? error.message}` } };
 }

@@ -47,13 +47,13 @@ async function succeed(command, options) {
   if (code !== 0) throw new Failure(`${command.join(" ")} ended with code ${code}:\n${output.trim()}`);
 }
 
-/** The environment of every program of the store. `locking` is the package of its locking provider. */
-export function environment({ databaseUrl, redisUrl, locking }) {
+/** The environment of every program of the store. */
+export function environment({ databaseUrl, redisUrl, provider }) {
   return {
     NODE_ENV: "production",
     DATABASE_URL: databaseUrl,
     REDIS_URL: redisUrl,
-    LOCKING_PROVIDER: locking,
+    LOCKING_PROVIDER: provider,
     JWT_SECRET: randomBytes(16).toString("hex"),
     COOKIE_SECRET: randomBytes(16).toString("hex"),
     MEDUSA_DISABLE_TELEMETRY: "true",
@@ -72,7 +72,7 @@ export async function seed(env, items) {
     const file = join(output, "seeded.json");
     const script = ["exec", "./src/scripts/seed.js", file, JSON.stringify(items)];
     await quietly("filling it (medusa exec)", [process.execPath, cli, ...script], { env, cwd: folder });
-    if (!existsSync(file)) throw new Failure("medusa exec ./src/scripts/seed.js ended without having written what it made");
+    if (!existsSync(file)) throw new Failure("medusa exec ./src/scripts/seed.js did not write what it made");
     return JSON.parse(readFileSync(file, "utf8"));
   } finally {
     rmSync(output, { recursive: true, force: true });
@@ -82,7 +82,8 @@ export async function seed(env, items) {
 /**
  * Starts a server of the store on a free loopback port.
  *
- * @returns {Promise<{url: string, log: () => string, stop: () => Promise<void>, signal: (name: string) => void, ended: Promise}>}
+ * Resolves with its `url` and what {@link launch} returns.
+ *
  * @throws {Failure} when it does not start
  */
 export async function startServer(env) {
@@ -95,5 +96,6 @@ export async function startServer(env) {
   });
   if (server.ready) return { url: `http://127.0.0.1:${port}`, ...server };
   await server.stop();
-  throw new Failure(`\`medusa start\` was not ready on port ${port} within ${START_TIMEOUT_MS / 1000} s:\n${server.log().trim()}`);
+  const within = `within ${START_TIMEOUT_MS / 1000} s`;
+  throw new Failure(`\`medusa start\` was not ready on port ${port} ${within}:\n${server.log().trim()}`);
 }

@@ -8,13 +8,14 @@ const { Modules } = require("@medusajs/framework/utils");
 
 const CURRENCY = "eur";
 const COUNTRY = "de";
+const EUROPE = { name: "Europe", currency_code: CURRENCY, countries: [COUNTRY] };
 
 module.exports = { default: seed };
 
 async function seed({ container, args: [file, items] }) {
   const { channel, key } = await createChannel(container);
   const region = await create(container, flows.createRegionsWorkflow, {
-    regions: [{ name: "Europe", currency_code: CURRENCY, countries: [COUNTRY], payment_providers: ["pp_system_default"] }],
+    regions: [{ ...EUROPE, payment_providers: ["pp_system_default"] }],
   });
   const location = await createLocation(container, channel);
   const profile = await create(container, flows.createShippingProfilesWorkflow, {
@@ -22,10 +23,8 @@ async function seed({ container, args: [file, items] }) {
   });
   const option = await createShippingOption(container, location, profile);
   const seeded = await createItems(container, { channel, location, profile }, Object.entries(JSON.parse(items)));
-  writeFileSync(
-    file,
-    JSON.stringify({ publishableKey: key.token, regionId: region.id, channelId: channel.id, optionId: option.id, items: seeded }),
-  );
+  const ids = { publishableKey: key.token, regionId: region.id, channelId: channel.id, optionId: option.id };
+  writeFileSync(file, JSON.stringify({ ...ids, items: seeded }));
 }
 
 async function run(container, workflow, input) {
@@ -117,7 +116,6 @@ async function createItems(container, { channel, location, profile }, items) {
       stocked_quantity: stock,
     })),
   });
-  return Object.fromEntries(
-    products.map(({ title, variants: [variant] }) => [title, { variantId: variant.id, inventoryItemId: itemIds.get(title) }]),
-  );
+  const idsOf = ({ title, variants: [variant] }) => ({ variantId: variant.id, inventoryItemId: itemIds.get(title) });
+  return Object.fromEntries(products.map((product) => [product.title, idsOf(product)]));
 }
