@@ -43,7 +43,7 @@ const COLUMNS = [
   { head: "p50", text: ({ p50Ms }) => seconds(p50Ms) },
   { head: "p99", text: ({ p99Ms }) => seconds(p99Ms) },
   { head: "slowest", text: ({ slowestMs }) => seconds(slowestMs) },
-  left("", ({ note }) => note),
+  left("besides", ({ note }) => note),
 ];
 
 /** The rows of one scenario stand together. */

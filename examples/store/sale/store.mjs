@@ -12,8 +12,7 @@ import { installPackages } from "../../../scripts/setup.mjs";
 const folder = fileURLToPath(new URL("..", import.meta.url));
 const cli = join(folder, "node_modules", "@medusajs", "cli", "cli.js");
 
-const START_TIMEOUT_MS = 90_000;
-const STOP_TIMEOUT_MS = 10_000;
+const START_TIMEOUT_MS = 180_000;
 const READY = "Server is ready on port";
 
 /** Medusa's packages, from the store's own lock file, and beside them this package as it has been built. */
@@ -91,7 +90,6 @@ export async function startServer(env) {
   const server = await launch(process.execPath, [cli, "start", "--host", "127.0.0.1", "--port", String(port)], {
     readyText: READY,
     startTimeoutMs: START_TIMEOUT_MS,
-    stopTimeoutMs: STOP_TIMEOUT_MS,
     spawnOptions: { cwd: folder, env: { ...process.env, ...env } },
   });
   if (server.ready) return { url: `http://127.0.0.1:${port}`, ...server };
