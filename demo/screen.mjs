@@ -71,7 +71,8 @@ export function verdict(good, text) {
   console.log(style(good ? "green" : "red", text));
 }
 
-function percentile(values, percent) {
+/** The least of some numbers that this many percent of them do not exceed. */
+export function percentile(values, percent) {
   const sorted = [...values].sort((a, b) => a - b);
   return sorted[Math.min(sorted.length - 1, Math.floor((sorted.length * percent) / 100))];
 }

@@ -23,10 +23,12 @@ export function npmCommand(...args) {
  * `onText(text)` is given what it prints as it comes. Resolves with its exit code (128 and more for a signal)
  * and everything that it printed; rejects only when it cannot be started.
  */
-export function run([program, ...args], { env = {}, onText = () => {}, cwd = root } = {}) {
+export function run([program, ...args], { env = {}, onText = () => {}, cwd = root, uid, gid } = {}) {
   return new Promise((resolve, reject) => {
     const child = spawn(program, args, {
       cwd,
+      uid,
+      gid,
       env: { ...process.env, ...env },
       stdio: ["ignore", "pipe", "pipe"],
       shell: program.endsWith(".cmd"),
@@ -50,10 +52,10 @@ export function run([program, ...args], { env = {}, onText = () => {}, cwd = roo
  *
  * @throws {Failure} when the command fails; `hints` are pairs of a pattern in its output and the advice to add.
  */
-export async function quietly(label, command, { hints = [], env } = {}) {
+export async function quietly(label, command, { hints = [], env, cwd } = {}) {
   process.stdout.write(`${label} ... `);
   const started = performance.now();
-  const { code, output } = await run(command, { env });
+  const { code, output } = await run(command, { env, cwd });
   const seconds = ((performance.now() - started) / 1000).toFixed(1);
   if (code === 0) {
     console.log(`${seconds} s`);
