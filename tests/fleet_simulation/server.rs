@@ -88,7 +88,17 @@ pub struct Waiter {
     /// Until when it may claim what was handed over to it, in us.
     pub granted: Option<u64>,
     pub keys: KeySet,
+    /// Locks of nodes that know no queue, as it found them.
+    pub(super) seen: BTreeMap<Arc<str>, Seen>,
     pub(super) expires_at: u64,
+}
+
+/// A lock that does not say when it was taken: whose it is, when it ends where nobody's, and since when it was found so, in us.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    pub holder: Holder,
+    pub ends_at: Option<u64>,
+    pub since: u64,
 }
 
 /// Why the server does not carry out what it is told.
@@ -236,6 +246,14 @@ impl Server {
         }
     }
 
+    /// The token of a lock's grant; 0: it is handed over, or a node that knows no queue took it.
+    pub fn token_of(&self, key: &str, lock: &Locked) -> u64 {
+        match lock.holder {
+            Holder::Job { token, .. } => token,
+            _ => self.records.get(key).map_or(0, |record| record.token),
+        }
+    }
+
     /// The waiters that may have all that they wait for: every lock is free, and they are the first for it.
     pub fn entitled(&self) -> impl Iterator<Item = Attempt> {
         let may_have = |name: &Attempt, waiter: &Waiter| {
@@ -246,6 +264,13 @@ impl Server {
         waiters
             .filter(move |(name, waiter)| may_have(name, waiter))
             .map(|(name, _)| *name)
+    }
+
+    /// Whether somebody who waits for one of `keys` waits for this key as well.
+    pub fn is_wanted_beside(&self, key: &str, keys: &KeySet) -> bool {
+        let wants = |waiter: &Waiter, key: &str| waiter.keys.iter().any(|wanted| **wanted == *key);
+        let beside = |waiter: &Waiter| wants(waiter, key) && keys.iter().any(|other| wants(waiter, other));
+        self.waiters.values().any(beside)
     }
 
     pub(super) fn head(&self, key: &str) -> Option<Attempt> {
