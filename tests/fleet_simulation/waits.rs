@@ -8,6 +8,7 @@ use medusa_locking_native::core::owner::Owner;
 use super::claims::{Check, Claim, Stand};
 use super::ledger::{FAIR_RTT, Ledger};
 use super::plan::{KEYS, Wait};
+use super::returns::COMES_BACK_WITHIN;
 use super::server::{Attempt, Holder, OLD_NODE, Server, holder_of};
 
 /// How long the end of a wait is put off for one more look at the lock, in ms.
@@ -46,7 +47,8 @@ impl Hands {
         let span = span - (span * 20 / 1000).min(span) - 2.min(span);
         let (from, to) = self.before;
         let is_held = self.held_as.is_some() && self.changed_for(member) + span <= now;
-        is_held || (to + FRESH + 4 * FAIR_RTT >= now && from + span <= to)
+        let looked = FRESH + 4 * FAIR_RTT;
+        is_held || (to + looked >= now && from + span <= to + looked)
     }
 }
 
@@ -78,7 +80,7 @@ impl Ledger {
     }
 
     /// Property 10: a default wait has ended because a lock has not changed hands for its span, or at its last moment.
-    pub fn check_end_of_wait(&mut self, now: u64, claim: &Claim, server: &Server) -> Check {
+    pub fn check_end_of_wait(&mut self, now: u64, claim: &Claim) -> Check {
         let Wait::Moving { span, most } = claim.wait else {
             return Ok(());
         };
@@ -94,7 +96,16 @@ impl Ledger {
             hands.is_some_and(|hands| hands.is_stuck_for(claim.id.member, now, span))
         };
         let wants = |key: &&str| claim.wants(key);
-        let heads_want = |key: &&str| server.is_wanted_beside(key, &claim.keys);
+        // Who stands before it at a key that is free waits for others of its own, or did when it was looked last.
+        let waited = |other: &Claim| {
+            let is_kept = other.stand == Stand::No && other.owner().is_some();
+            let kept = if is_kept { COMES_BACK_WITHIN } else { 0 };
+            other.stand == Stand::Asks || other.since + kept + FRESH + 4 * FAIR_RTT >= now
+        };
+        let heads_want = |key: &&str| {
+            let mut others = self.claims.iter().filter(|other| waited(other));
+            others.any(|other| other.wants(key) && other.shares_a_key_with(&claim.keys))
+        };
         let counts = KEYS
             .iter()
             .any(|key| is_stuck(key) && (wants(key) || heads_want(key)));
