@@ -36,16 +36,22 @@ mod member;
 mod old_nodes;
 #[path = "fleet_simulation/plan.rs"]
 mod plan;
+#[path = "fleet_simulation/pollers.rs"]
+mod pollers;
 #[path = "fleet_simulation/queues.rs"]
 mod queues;
 #[path = "fleet_simulation/records.rs"]
 mod records;
+#[path = "fleet_simulation/returns.rs"]
+mod returns;
 #[path = "fleet_simulation/scripts.rs"]
 mod scripts;
 #[path = "fleet_simulation/server.rs"]
 mod server;
 #[path = "fleet_simulation/traffic.rs"]
 mod traffic;
+#[path = "fleet_simulation/waits.rs"]
+mod waits;
 #[path = "fleet_simulation/weather.rs"]
 mod weather;
 #[path = "fleet_simulation/world.rs"]
@@ -132,8 +138,11 @@ fn the_plans_are_eventful() {
     for climate in climates {
         for _ in 0..CASES / 2 {
             let plan = plan(climate).new_tree(&mut runner).unwrap().current();
-            let mut world = World::new(&plan, false);
-            world.run().unwrap();
+            let mut world = World::new(&plan, true);
+            if let Err(what) = world.run() {
+                let course = world.trace.unwrap_or_default().join("\n");
+                panic!("{what}\n{course}\n{plan:?}");
+            }
             for (what, times) in world.ledger.seen {
                 *seen.entry(what).or_default() += times;
             }
@@ -161,6 +170,10 @@ fn the_plans_are_eventful() {
         "more tokens were refused",
         "more tokens were set aside",
         "not released",
+        "a caller came back to its request",
+        "a default wait came to its last moment",
+        "a default wait went on",
+        "a poller was served",
         "passed on",
         "refused",
         "released",

@@ -8,7 +8,8 @@
 //! Time is left out. What needs time, such as the end of a lease, may happen at any moment when nothing prevents it. A
 //! poll is never due and always possible, so that nothing may depend on when polls come.
 //!
-//! Left out: owners with names of their own, passing a lease on within a process, and renewals: a lease lasts while its
+//! A caller that was refused may be away, to come back or not (docs/PROTOCOL.md, "Kept places"): nothing is sent for its
+//! request meanwhile. Left out: owners with names of their own, passing a lease on within a process, and renewals: a lease lasts while its
 //! process runs and is connected.
 //!
 //! To show that the model can fail, it also runs with one mistake in the protocol at a time, and finds it.
@@ -170,6 +171,29 @@ fn a_process_without_an_inbox() {
 #[test]
 fn a_crash_of_a_process_that_waits_twice() {
     holds(waits_twice().troubles(1, &[Crash]));
+}
+
+/// Who is away keeps its place, and nobody who came later is given a key before it, if it comes back; if it does not,
+/// everybody else is served.
+#[test]
+fn a_caller_that_is_away() {
+    holds(contended().absences(2));
+    holds(
+        Scenario::of(&[&[0], &[0, 1]])
+            .absences(2)
+            .cancels(1)
+            .troubles(1, &[Break, Crash]),
+    );
+}
+
+#[test]
+fn an_absence_that_never_ends_is_found() {
+    is_found(Fault::AbsenceNeverEnds, SERVED, contended().absences(1));
+}
+
+#[test]
+fn a_grant_to_a_caller_that_is_away_and_is_forgotten_is_found() {
+    is_found(Fault::AwayGrantForgotten, SETTLED, contended().absences(1));
 }
 
 #[test]

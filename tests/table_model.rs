@@ -5,7 +5,8 @@
 //!   after every call all that can be seen of the two must be the same: answers, effects, locks, waiters, timers.
 //! - The same histories run on the table alone, and a ledger of what its callers were told (`ledger`) checks the
 //!   properties that the table promises one by one. It knows nothing of the model and can contradict it.
-//! - Written-out cases: mistakes that are easy to make again (`cases`), and crowds and large sets (`scale`).
+//! - Written-out cases: mistakes that are easy to make again (`cases`), callers that come back (`return_cases`), and crowds
+//!   and large sets (`scale`).
 //!
 //! `PROPTEST_CASES=100000 cargo test --no-default-features --test table_model` looks longer than the default.
 
@@ -19,6 +20,8 @@ mod ledger;
 mod model;
 #[path = "table_model/outlived.rs"]
 mod outlived;
+#[path = "table_model/return_cases.rs"]
+mod return_cases;
 #[path = "table_model/returns.rs"]
 mod returns;
 #[path = "table_model/scale.rs"]

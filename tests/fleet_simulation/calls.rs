@@ -42,7 +42,7 @@ impl World {
                         runs_for,
                         heeds,
                     };
-                    self.ask(seat, &keys, what, wait);
+                    self.ask(self.member_at(seat), key_set(&keys), what, wait);
                 }
             }
             Deed::Acquire {
@@ -51,7 +51,11 @@ impl World {
                 owner,
                 expire,
                 wait,
-            } => self.ask(seat, &keys, What::Lock { owner, expire }, wait),
+            } => {
+                let what = What::Lock { owner, expire };
+                self.ask(self.member_at(seat), key_set(&keys), what, wait);
+            }
+            Deed::Poll(poll) => self.begin_to_poll(poll),
             Deed::Release { seat, of } => {
                 let claim = self.claim_of_age(of).cloned();
                 match claim.as_ref().map(|claim| (claim, claim.owner())) {
@@ -74,6 +78,7 @@ impl World {
                 if self.can_call(member) {
                     self.members[member].fleet.stop(Moment::from_ms(now));
                     self.members[member].is_closed = true;
+                    self.ledger.forget_places(|of| of == member);
                     self.succeed(seat);
                 }
             }
@@ -122,7 +127,7 @@ impl World {
     }
 
     fn can_call(&self, member: usize) -> bool {
-        !self.members[member].is_closed && self.now >= self.members[member].stalled_until()
+        self.members[member].takes_calls(self.now)
     }
 
     fn claim_of_age(&self, age: Age) -> Option<&Claim> {
@@ -130,12 +135,12 @@ impl World {
         self.ledger.claims.get(index)
     }
 
-    fn ask(&mut self, seat: usize, keys: &[&str], what: What, wait: Wait) {
-        let member = self.member_at(seat);
+    /// Makes a request, if it is taken.
+    pub fn ask(&mut self, member: usize, keys: KeySet, what: What, wait: Wait) -> Option<Attempt> {
         if !self.can_call(member) {
-            return;
+            return None;
         }
-        let (ticket, now, keys) = (self.next_ticket(), Moment::from_ms(self.now), key_set(keys));
+        let (ticket, now) = (self.next_ticket(), Moment::from_ms(self.now));
         let ms = Duration::from_millis;
         let (claim, lease) = match &what {
             What::Job { lease, .. } => (TableClaim::Job, ms(*lease)),
@@ -147,6 +152,7 @@ impl World {
         let patience = match wait {
             Wait::Not => Patience::Refuse,
             Wait::Ms(span) => Patience::Until(now.after(ms(span))),
+            Wait::Moving { span, most } => Patience::while_moving(now, ms(span), ms(most)),
             Wait::Forever => Patience::Forever,
         };
         let wish = Wish {
@@ -158,10 +164,10 @@ impl World {
         let asked = self.members[member].fleet.request(now, ticket, wish);
         self.note(|| format!("member {member}: request {ticket:?}: {asked:?}"));
         // Too many wait already: it is as if it had never asked.
-        if asked.is_ok() {
-            let id = Attempt { member, ticket };
-            self.ledger.add(Claim::new(id, keys, what, wait, self.now));
-        }
+        asked.ok()?;
+        let id = Attempt { member, ticket };
+        self.ledger.add(Claim::new(id, keys, what, wait, self.now));
+        Some(id)
     }
 
     /// The caller has gone. Where it is too late for that, it gives back what it got.
@@ -206,7 +212,7 @@ impl World {
         let fleet = &mut self.members[claim.id.member].fleet;
         fleet.take_back(
             Moment::from_ms(now),
-            claim.id.ticket,
+            claim.under.ticket,
             claim.keys.clone(),
             owner.clone(),
         );
@@ -219,6 +225,7 @@ impl World {
         let now = self.now;
         self.members[member].fleet.leave(Moment::from_ms(now));
         self.members[member].is_closed = true;
+        self.ledger.forget_places(|of| of == member);
         for claim in self
             .ledger
             .claims
@@ -243,7 +250,7 @@ impl World {
             .finish(Moment::from_ms(now), id.ticket);
     }
 
-    fn release(&mut self, seat: usize, keys: KeySet, owner: &Owner) {
+    pub fn release(&mut self, seat: usize, keys: KeySet, owner: &Owner) {
         if !self.can_call(self.member_at(seat)) {
             return;
         }
@@ -321,8 +328,8 @@ impl World {
         let mut due: BTreeSet<(Arc<str>, Option<Box<str>>)> = BTreeSet::new();
         for (key, lock) in self.server.locks() {
             let was_told = lock.attempts.iter().filter(|id| id.member != OLD_NODE).any(|id| {
-                let stand = self.ledger.claim(*id).map(|claim| claim.stand);
-                matches!(stand, Some(Stand::Holds { .. } | Stand::Over))
+                let mut takers = self.ledger.under(*id);
+                takers.any(|claim| matches!(claim.stand, Stand::Holds { .. } | Stand::Over))
                     || self.members[id.member].is_dead
                     || (self.plan.open && self.ledger.owner_of(*id) != self.ledger.owner_of(lock.attempts[0]))
             });
@@ -355,6 +362,6 @@ fn owner_id(owner: &Owner) -> Option<Box<str>> {
 }
 
 /// The set of these keys, which are within the bounds.
-fn key_set(keys: &[&str]) -> KeySet {
+pub fn key_set(keys: &[&str]) -> KeySet {
     KeySet::new(keys.iter().copied()).unwrap_or_else(|error| panic!("{error}"))
 }

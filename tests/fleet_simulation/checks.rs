@@ -18,6 +18,10 @@
 //!    nobody in the fleet gets a key before somebody who asked earlier.
 //! 8. In fair weather, nobody who waits is taken for gone; what is handed over is claimed at once; and no lock is free
 //!    for long while somebody may have it.
+//! 9. Who keeps asking is served before those who asked when its request was kept already; who does not come back holds up
+//!    nobody for longer than a second and what it takes to cancel.
+//! 10. A default wait ends where a lock has not changed hands for its span, and no later than that is found out; or at its
+//!    last moment.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -51,6 +55,8 @@ impl Ledger {
                 claim.stands(now, Stand::Over);
             }
         }
+        self.see_hands(now, server);
+        self.check_stuck(now, server)?;
         self.check_beliefs(now, server)?;
         self.check_answers(now)?;
         self.check_leftovers(now, server)?;
@@ -114,11 +120,18 @@ impl Ledger {
             }
             let mut unwanted_since = lock.made_at;
             let mut claims = lock.attempts.iter().flat_map(|id| self.under(*id));
+            let mut settled_within = self.settled_within;
             let is_unwanted = claims.all(|claim| {
                 let fair_since = self.fair_since[claim.id.member];
                 unwanted_since = unwanted_since.max(claim.since).max(fair_since);
                 match claim.stand {
-                    Stand::No | Stand::Gone => true,
+                    Stand::No => {
+                        let (kept, refused_at) = self.is_kept_for(claim);
+                        settled_within = settled_within.max(kept.saturating_add(self.settled_within));
+                        unwanted_since = unwanted_since.max(refused_at);
+                        kept < u64::MAX
+                    }
+                    Stand::Gone => true,
                     Stand::Over => claim.is_job(),
                     _ => false,
                 }
@@ -129,7 +142,7 @@ impl Ledger {
                     .attempts
                     .iter()
                     .any(|id| self.owner_of(*id) != self.owner_of(lock.attempts[0]));
-            if is_unwanted && !is_adopted && unwanted_since + self.settled_within < now {
+            if is_unwanted && !is_adopted && unwanted_since + settled_within < now {
                 return Err(format!("property 2: nobody wants {key:?}, which is {lock:?}"));
             }
         }
@@ -156,7 +169,7 @@ impl Ledger {
                 let others = lock.attempts.iter().filter(|id| **id != claim.id);
                 let here = others.filter(|id| id.member == claim.id.member);
                 let told_at = here
-                    .filter_map(|id| self.claim(*id))
+                    .flat_map(|id| self.under(*id))
                     .find(|other| {
                         let was_told = matches!(other.stand, Stand::Holds { .. } | Stand::Over);
                         was_told && other.owner() == claim.owner()
@@ -205,6 +218,7 @@ impl Ledger {
         }
         self.check_turn(claim)?;
         self.check_order(claim)?;
+        self.check_pollers(claim.since, claim)?;
         if claim.is_void {
             Ok(())
         } else {
@@ -215,11 +229,11 @@ impl Ledger {
     /// Property 7: nobody who came before still waits.
     fn check_turn(&self, claim: &Claim) -> Check {
         let overtaken = self.claims.iter().find(|other| {
-            let came_first = other.id.member == claim.id.member && other.id.ticket < claim.id.ticket;
+            let came_first = other.id.member == claim.id.member && other.id.ticket < claim.place;
             came_first && other.stand == Stand::Asks && other.queues() && other.keys == claim.keys
         });
         match overtaken {
-            Some(overtaken) if claim.queues() => {
+            Some(overtaken) if claim.queues() && !claim.may_be_beside => {
                 Err(format!("property 7: {:?} overtook {:?}", claim.id, overtaken.id))
             }
             _ => Ok(()),
@@ -272,7 +286,10 @@ impl Ledger {
             }
         }
         for (id, since) in &self.entitled {
-            if now > since + POLL_MAX && self.was_fair_for(id.member, now, self.settled_within + POLL_MAX) {
+            // Whose caller is away asks when that is back, and once more if that was while the lock was left free.
+            let is_away = self.claim(*id).is_some_and(|claim| claim.stand == Stand::No);
+            let within = if is_away { 2 * POLL_MAX } else { POLL_MAX };
+            if now > since + within && self.was_fair_for(id.member, now, self.settled_within + within) {
                 return Err(format!("property 8: {id:?} waits for what is free"));
             }
         }
@@ -414,7 +431,7 @@ impl Ledger {
         }
     }
 
-    fn was_fair_for(&self, member: usize, now: u64, span: u64) -> bool {
+    pub fn was_fair_for(&self, member: usize, now: u64, span: u64) -> bool {
         self.fair_since[member] + span <= now
     }
 }

@@ -4,6 +4,7 @@ use medusa_locking_native::core::fleet::Sent;
 use medusa_locking_native::core::key::KeySet;
 use medusa_locking_native::core::outcome::Outcome;
 use medusa_locking_native::core::owner::Owner;
+use medusa_locking_native::core::ticket::Ticket;
 
 use super::member::COMMAND_TIMEOUT;
 use super::plan::Wait;
@@ -49,8 +50,13 @@ pub struct Claim {
     pub wait: Wait,
     pub asked_at: u64,
     pub stand: Stand,
-    /// Under whose grant its job runs: its own, or the one that was passed on to it.
+    /// Under whose grant its job runs: its own, or the one that was passed on to it. Of a lock, the request that got it: its
+    /// own, or an earlier one of a caller that came back.
     pub under: Attempt,
+    /// It does not stand before this one's place.
+    pub place: Ticket,
+    /// It may stand in no local queue, as those that its caller made before.
+    pub may_be_beside: bool,
     /// How often its grant was passed on since the server last said that it may be.
     pub passes: u32,
     pub granted_at: u64,
@@ -65,6 +71,10 @@ pub struct Claim {
     /// When its job ends.
     pub ends_at: Option<u64>,
     was_told_lost: bool,
+    /// The poller that made it.
+    pub poller: Option<usize>,
+    /// It was told of a failure.
+    pub has_failed: bool,
 }
 
 impl Claim {
@@ -77,6 +87,8 @@ impl Claim {
             asked_at,
             stand: Stand::Asks,
             under: id,
+            place: id.ticket,
+            may_be_beside: false,
             passes: 0,
             granted_at: 0,
             may_pass_since: 0,
@@ -85,6 +97,8 @@ impl Claim {
             renewed_at: 0,
             ends_at: None,
             was_told_lost: false,
+            poller: None,
+            has_failed: false,
         }
     }
 
@@ -108,6 +122,25 @@ impl Claim {
         matches!(self.stand, Stand::Runs | Stand::Holds { .. })
     }
 
+    /// Whether nobody can tell it from `other`: so who comes back for the one may get the other.
+    pub fn is_like(&self, other: &Claim) -> bool {
+        let is_same = match (&self.what, &other.what) {
+            (
+                What::Lock { owner, expire },
+                What::Lock {
+                    owner: others,
+                    expire: its,
+                },
+            ) => owner == others && expire == its,
+            _ => false,
+        };
+        is_same && self.id.member == other.id.member && self.keys == other.keys
+    }
+
+    pub fn wants(&self, key: &str) -> bool {
+        self.keys.iter().any(|wanted| **wanted == *key)
+    }
+
     pub fn shares_a_key_with(&self, keys: &KeySet) -> bool {
         self.keys.iter().any(|key| keys.as_slice().contains(key))
     }
@@ -117,7 +150,7 @@ impl Claim {
         match (&lock.holder, self.owner()) {
             (Holder::Job { attempt, .. }, None) => *attempt == self.under,
             (Holder::Named(_), Some(owner)) => lock.holder == holder_of(owner),
-            (Holder::Anyone, Some(Owner::Anyone)) => lock.attempts.contains(&self.id),
+            (Holder::Anyone, Some(Owner::Anyone)) => lock.attempts.contains(&self.under),
             _ => false,
         }
     }
@@ -127,6 +160,7 @@ impl Claim {
         match (self.stand, self.wait) {
             (Stand::Asks, Wait::Not) => Some(self.asked_at + COMMAND_TIMEOUT),
             (Stand::Asks, Wait::Ms(ms)) => Some(self.asked_at + ms),
+            (Stand::Asks, Wait::Moving { span, most }) => Some(self.asked_at + most.max(span)),
             (Stand::Finishing, _) => Some(self.since + COMMAND_TIMEOUT),
             _ => None,
         }
@@ -176,7 +210,10 @@ impl Claim {
             {
                 Stand::No
             }
-            (Stand::Asks, Outcome::Failed(_), _) => Stand::No,
+            (Stand::Asks, Outcome::Failed(_), _) => {
+                self.has_failed = true;
+                Stand::No
+            }
             (Stand::Runs, Outcome::Lost(_), What::Job { heeds, .. }) => {
                 self.was_told_lost = true;
                 if *heeds {
@@ -201,7 +238,7 @@ impl Claim {
         match (self.wait, outcome) {
             (Wait::Not, Outcome::TimedOut(_)) => self.is_job(),
             (Wait::Not, _) => true,
-            (Wait::Ms(ms), Outcome::TimedOut(_)) => now >= self.asked_at + ms,
+            (Wait::Ms(ms) | Wait::Moving { span: ms, .. }, Outcome::TimedOut(_)) => now >= self.asked_at + ms,
             _ => false,
         }
     }

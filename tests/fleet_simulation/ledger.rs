@@ -1,6 +1,6 @@
 //! The books on all callers: what they asked for, what they were told, what the server did for them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use medusa_locking_native::core::fleet::{Answer, Command, Reserved, Sent};
@@ -10,7 +10,10 @@ use medusa_locking_native::core::ticket::Ticket;
 use super::claims::{Check, Claim, Errand, ErrandOf, Stand};
 use super::member::{COMMAND_TIMEOUT, LONGEST_PAUSE};
 use super::plan::Plan;
+use super::pollers::Poller;
+use super::returns::LeftPlace;
 use super::server::{Attempt, Note, Server};
+use super::waits::Hands;
 
 /// The longest round trip in fair weather, in ms.
 pub const FAIR_RTT: u64 = 30;
@@ -22,6 +25,12 @@ const SETTLED_WITHIN: u64 = LONGEST_PAUSE + 10 * FAIR_RTT;
 #[derive(Debug, Default)]
 pub struct Ledger {
     pub claims: Vec<Claim>,
+    /// When each key changed hands.
+    pub(super) hands: BTreeMap<&'static str, Hands>,
+    pub pollers: Vec<Poller>,
+    pub pollers_begun: usize,
+    /// Where callers stood that were refused of late.
+    pub(super) left: VecDeque<LeftPlace>,
     by_id: HashMap<Attempt, usize>,
     pub errands: HashMap<Attempt, Errand>,
     /// The last token that was told of each key.
@@ -69,7 +78,8 @@ impl Ledger {
         }
     }
 
-    pub fn add(&mut self, claim: Claim) {
+    pub fn add(&mut self, mut claim: Claim) {
+        self.find_place(&mut claim);
         self.by_id.insert(claim.id, self.claims.len());
         self.claims.push(claim);
     }
@@ -124,7 +134,7 @@ impl Ledger {
                 Note::Released { by, attempt } => {
                     // Whoever heard what became of its release may lock anew.
                     let told_at = self.errands.get(&by).and_then(|errand| errand.told_at);
-                    let asked_at = self.claim(attempt).map_or(0, |claim| claim.asked_at);
+                    let asked_at = self.under(attempt).map(|claim| claim.asked_at).max().unwrap_or(0);
                     let is_late = told_at.is_some_and(|told_at| told_at < asked_at);
                     (attempt, !(in_order && is_late && by.member == attempt.member))
                 }
@@ -157,13 +167,28 @@ impl Ledger {
         };
         claim.hear(now, outcome, cause)?;
         let mut claim = claim.clone();
+        if matches!(outcome, Outcome::Granted(_) | Outcome::Acquired { .. }) {
+            self.hands_told(now, &claim);
+        }
         match outcome {
-            Outcome::Granted(token) | Outcome::Acquired { token, .. } => {
+            Outcome::Granted(token) => {
                 if !cause.is_some_and(|sent| is_to_acquire(sent, ticket)) {
                     self.see("passed on");
                     self.inherit(now, &mut claim, cause)?;
                 }
                 self.check_grant(&claim, *token, server)
+            }
+            Outcome::Acquired { attempt, token, .. } => {
+                let attempt = Attempt {
+                    member,
+                    ticket: *attempt,
+                };
+                self.takes_up(&mut claim, attempt)?;
+                self.check_grant(&claim, *token, server)
+            }
+            Outcome::Refused(_) | Outcome::TimedOut(_) => {
+                self.leave_place(now, &claim);
+                self.check_end_of_wait(now, &claim)
             }
             Outcome::Finished(_) => {
                 self.ended_last = Some(claim.under);

@@ -154,6 +154,11 @@ impl Member {
         self.stall.1
     }
 
+    /// Whether callers can call it now.
+    pub fn takes_calls(&self, now: u64) -> bool {
+        !self.is_closed && now >= self.stall.1
+    }
+
     /// For how long the callers' thread has been stuck, in ms.
     pub fn stalled(&self, now: u64) -> u64 {
         if now < self.stall.1 { now - self.stall.0 } else { 0 }

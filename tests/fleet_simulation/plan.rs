@@ -95,6 +95,11 @@ pub type Age = usize;
 pub enum Wait {
     Not,
     Ms(u64),
+    /// `span` ms, and on while the lock changes hands, for up to `most` ms in all.
+    Moving {
+        span: u64,
+        most: u64,
+    },
     Forever,
 }
 
@@ -122,6 +127,8 @@ pub enum Deed {
         wait: Wait,
     },
     /// What that request acquired, if it did, is released by its owner, from wherever.
+    /// Somebody asks, is refused, sleeps, and asks again.
+    Poll(Poll),
     Release {
         seat: usize,
         of: Age,
@@ -207,6 +214,21 @@ pub enum Deed {
     },
 }
 
+/// What somebody polls for, and how.
+#[derive(Clone, Debug)]
+pub struct Poll {
+    pub seat: usize,
+    pub keys: Vec<&'static str>,
+    pub owner: Owner,
+    pub expire: Option<u64>,
+    pub wait: Wait,
+    /// For how long it sleeps.
+    pub pause: u64,
+    /// How often it asks before it gives up.
+    pub times: u32,
+    pub holds_for: u64,
+}
+
 /// What may happen apart from what callers do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Climate {
@@ -263,7 +285,7 @@ fn step(climate: Climate) -> BoxedStrategy<Step> {
         Climate::Strict => strict_call().boxed(),
         Climate::Crowded => {
             let release = (0..12_usize).prop_map(|of| Deed::Release { seat: 0, of });
-            prop_oneof![9 => crowd(), 3 => release, 1 => call(), 1 => fault()].boxed()
+            prop_oneof![9 => crowd(), 3 => release, 1 => poll().prop_map(Deed::Poll), 1 => call(), 1 => fault()].boxed()
         }
         Climate::Calm => prop_oneof![12 => call(), 1 => lag(15)].boxed(),
         Climate::Rough | Climate::Fenceless => prop_oneof![12 => call(), 4 => fault()].boxed(),
@@ -321,6 +343,7 @@ fn call() -> impl Strategy<Value = Deed> {
         12 => (seat.clone(), keys(), owner(), expire(), wait()).prop_map(
             |(seat, keys, owner, expire, wait)| Deed::Acquire { seat, keys, owner, expire, wait }
         ),
+        4 => poll().prop_map(Deed::Poll),
         7 => (seat.clone(), age()).prop_map(|(seat, of)| Deed::Release { seat, of }),
         1 => (seat.clone(), prop::option::of(owner())).prop_map(|(seat, owner)| Deed::ReleaseAll { seat, owner }),
         3 => age().prop_map(Deed::Cancel),
@@ -394,6 +417,26 @@ fn owner() -> impl Strategy<Value = Owner> {
     ]
 }
 
+/// Some that wait, as Medusa's lock step does, and some that do not; with owners that others have too, and one of their own.
+fn poll() -> impl Strategy<Value = Poll> {
+    let wait = prop_oneof![3 => Just(Wait::Not), 1 => wait()];
+    let owner = prop_oneof![2 => owner(), 3 => Just(Owner::Named("cyd".into()))];
+    let pause = prop_oneof![1 => Just(300_u64), 2 => 20..=900_u64];
+    let settings = (pause, 1..=12_u32, 0..=300_u64);
+    (0..SEATS_MAX, keys(), owner, expire(), wait, settings).prop_map(
+        |(seat, keys, owner, expire, wait, (pause, times, holds_for))| Poll {
+            seat,
+            keys,
+            owner,
+            expire,
+            wait,
+            pause,
+            times,
+            holds_for,
+        },
+    )
+}
+
 fn lease() -> impl Strategy<Value = u64> {
     select(vec![3_000, 200, 600, 1_500, 6_000])
 }
@@ -406,12 +449,14 @@ fn expire() -> impl Strategy<Value = Option<u64>> {
     prop_oneof![3 => Just(None), 1 => (70..=300_u64).prop_map(Some), 1 => (300..=6_000_u64).prop_map(Some)]
 }
 
+/// A span is longer than the last look at a lock takes.
 fn wait() -> impl Strategy<Value = Wait> {
     prop_oneof![
         2 => Just(Wait::Forever),
         2 => Just(Wait::Not),
         1 => (1..=60_u64).prop_map(Wait::Ms),
         2 => round().prop_map(Wait::Ms),
+        2 => (200..=1_500_u64, 0..=6_000_u64).prop_map(|(span, most)| Wait::Moving { span, most }),
         3 => (300..=3_000_u64).prop_map(Wait::Ms),
     ]
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use medusa_locking_native::core::fleet::{Answer, Place, ServerError, Waiting};
 use medusa_locking_native::core::key::KeySet;
 
-use super::server::{Attempt, Holder, Queue, Reign, Server, Waiter};
+use super::server::{Attempt, Holder, Queue, Reign, Seen, Server, Waiter};
 
 /// A waiter that does not ask, and a queue that nobody asks for, live this long, in ms.
 pub const KEEP_MS: u64 = 60_000;
@@ -202,6 +202,7 @@ impl Queues<'_> {
         };
         self.server.write(true)?;
         let expires_at = self.server.clock + KEEP_MS;
+        let seen = self.server.waiters.get(&me).map(|waiter| waiter.seen.clone());
         let waiter = Waiter {
             owner,
             inbox,
@@ -209,6 +210,7 @@ impl Queues<'_> {
             polled: self.server.now_us(),
             granted: None,
             keys: keys.clone(),
+            seen: seen.unwrap_or_default(),
             expires_at,
         };
         self.server.waiters.insert(me, waiter);
@@ -240,9 +242,15 @@ impl Queues<'_> {
         let me = self.me.and_then(|me| self.server.waiters.get(&me).cloned());
         let (mut index, mut silent) = (None, false);
         let (mut look, mut is_endless) = (Some(self.pause).filter(|ms| *ms > 0), false);
+        let (now, mut firsts) = (self.server.now_us(), BTreeSet::new());
+        let mut oldest = now;
         for (i, key) in keys.iter().enumerate() {
             let holder = match (self.server.values.get(key), self.server.lock(key)) {
-                (None, _) => continue,
+                (None, _) => {
+                    // Who is first for a free lock waits for others of its own.
+                    firsts.extend(self.server.head(key).filter(|first| Some(*first) != self.me));
+                    continue;
+                }
                 (_, lock) => lock.map(|lock| lock.holder.clone()),
             };
             if let (Some(me), Some(holder)) = (&me, &holder)
@@ -260,14 +268,69 @@ impl Queues<'_> {
                     silent |= self.is_silent(key, holder)?;
                 }
             }
+            if let (Some(me), Some(holder)) = (self.me, &holder) {
+                oldest = oldest.min(self.held_since(me, key, holder));
+            }
+        }
+        for first in firsts {
+            oldest = oldest.min(self.all_held_since(first));
         }
         Ok(Answer::Waiting(Waiting {
             key: index.unwrap_or(0),
             look_in: look.filter(|_| !is_endless).map(Duration::from_millis),
             ticket,
             silent,
-            held_for: Duration::ZERO,
+            held_for: Duration::from_millis((now - oldest) / 1000),
         }))
+    }
+
+    /// Since when (us) a lock that is held against this waiter has been its holder's.
+    fn held_since(&mut self, name: Attempt, key: &Arc<str>, holder: &Holder) -> u64 {
+        let now = self.server.now_us();
+        let token = match holder {
+            Holder::Job { token, .. } => Some(*token),
+            _ => self.server.records.get(key).map(|record| record.token),
+        };
+        match token.or_else(|| self.seen_since(name, key, holder)) {
+            // It has just been handed over.
+            None | Some(0) => now,
+            Some(since) => since.min(now),
+        }
+    }
+
+    /// Since when a waiter has found the same lock of a node that knows no queue. Two of nobody differ by when they end.
+    fn seen_since(&mut self, name: Attempt, key: &Arc<str>, holder: &Holder) -> Option<u64> {
+        let now = self.server.now_us();
+        let ends_at = self.server.lock(key).and_then(|lock| lock.expires_at);
+        let ends_at = ends_at.filter(|_| *holder == Holder::Anyone);
+        let seen = &mut self.server.waiters.get_mut(&name)?.seen;
+        let is_same = |seen: &&Seen| seen.holder == *holder && seen.ends_at == ends_at;
+        if let Some(seen) = seen.get(key).filter(is_same) {
+            return Some(seen.since);
+        }
+        let (holder, since) = (holder.clone(), now);
+        let found = Seen {
+            holder,
+            ends_at,
+            since,
+        };
+        seen.insert(Arc::clone(key), found);
+        Some(now)
+    }
+
+    /// The same of all locks that are held against this waiter: the earliest, for one that stays is what counts.
+    fn all_held_since(&mut self, name: Attempt) -> u64 {
+        let mut oldest = self.server.now_us();
+        let Some(waiter) = self.server.waiters.get(&name).cloned() else {
+            return oldest;
+        };
+        for key in &waiter.keys {
+            let holder = self.server.lock(key).map(|lock| lock.holder.clone());
+            if let Some(holder) = holder.filter(|holder| !self.is_own(&waiter, holder)) {
+                oldest = oldest.min(self.held_since(name, key, &holder));
+            }
+        }
+        oldest
     }
 
     /// `me` has its locks for `lapses_in` ms, as `owner` (None: a job): it leaves its queues. Whoever comes next is told

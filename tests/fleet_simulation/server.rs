@@ -88,7 +88,17 @@ pub struct Waiter {
     /// Until when it may claim what was handed over to it, in us.
     pub granted: Option<u64>,
     pub keys: KeySet,
+    /// Locks of nodes that know no queue, as it found them.
+    pub(super) seen: BTreeMap<Arc<str>, Seen>,
     pub(super) expires_at: u64,
+}
+
+/// A lock that does not say when it was taken: whose it is, when it ends where nobody's, and since when it was found so, in us.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    pub holder: Holder,
+    pub ends_at: Option<u64>,
+    pub since: u64,
 }
 
 /// Why the server does not carry out what it is told.
@@ -233,6 +243,14 @@ impl Server {
                 .records
                 .get(key)
                 .is_some_and(|record| record.token == 0 && record.again.is_none()),
+        }
+    }
+
+    /// The token of a lock's grant; 0: it is handed over, or a node that knows no queue took it.
+    pub fn token_of(&self, key: &str, lock: &Locked) -> u64 {
+        match lock.holder {
+            Holder::Job { token, .. } => token,
+            _ => self.records.get(key).map_or(0, |record| record.token),
         }
     }
 

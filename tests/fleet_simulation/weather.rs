@@ -60,7 +60,10 @@ impl World {
                 self.down_until = Some(now + down_for);
                 (self.frozen_until, self.trouble_until, self.server.trouble) = (None, None, None);
             }
-            Deed::FlushAll => self.server.flush_all(),
+            Deed::FlushAll => {
+                self.server.flush_all();
+                self.ledger.forget_places(|_| true);
+            }
             Deed::Deafen { seat, ms } => {
                 let member = self.member_at(seat);
                 self.members[member].deaf_until = now + ms;

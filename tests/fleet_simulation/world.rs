@@ -44,6 +44,7 @@ enum Event {
     Overdue(usize),
     /// A job ends.
     JobEnds(usize),
+    PollerActs(usize),
     Ticks(usize),
     OldActs(usize),
     Cleans,
@@ -199,6 +200,9 @@ impl World {
                 );
             }
         }
+        for (index, poller) in self.ledger.pollers.iter().enumerate() {
+            may_be(self.poller_acts_at(poller), Event::PollerActs(index));
+        }
         for (index, member) in self.members.iter().enumerate() {
             let deadline = member.fleet.next_deadline();
             let is_due = deadline != Moment::NEVER && !member.is_dead;
@@ -223,6 +227,7 @@ impl World {
             Event::OldActs(index) => self.old_acts(index),
             Event::Overdue(index) => self.cut(index, 1, 0),
             Event::JobEnds(index) => self.finish(index),
+            Event::PollerActs(index) => self.poller_acts(index),
             Event::Ticks(index) => {
                 let stalled = Duration::from_millis(self.members[index].stalled(self.now));
                 self.members[index].fleet.tick(Moment::from_ms(self.now), stalled);
@@ -323,6 +328,7 @@ impl World {
         self.ledger.claims.iter().all(|claim| is_over(claim.stand))
             && self.ledger.errands.values().all(|errand| !errand.is_pending())
             && self.olds.is_empty()
+            && self.ledger.pollers.is_empty()
     }
 
     fn is_at_rest(&self) -> bool {

@@ -27,7 +27,7 @@ pub fn acquire(scenario: &Scenario, state: &mut State, attempt: usize, gap: bool
     let Client::Waiting { ticket: known, .. } = state.clients[attempt] else {
         return None;
     };
-    if !is_free_to_send(scenario, state, attempt) {
+    if state.away.has(attempt) || !is_free_to_send(scenario, state, attempt) {
         return None;
     }
     let answer = state.run(scenario, gap, |server, turn| server.acquire(attempt, known, turn))?;
@@ -82,8 +82,18 @@ pub fn receive(scenario: &Scenario, state: &mut State, attempt: usize) -> Option
     if reply == Reply::None || !state.is_up(scenario.asks[attempt].process) {
         return None;
     }
+    let is_away = state.away.has(attempt);
     let client = &mut state.clients[attempt];
     *client = match (*client, reply) {
+        (Client::Waiting { .. }, Reply::Granted { .. })
+            if is_away && scenario.has(Fault::AwayGrantForgotten) =>
+        {
+            Client::Ended(End::No)
+        }
+        // It claims its locks again when its caller comes back, or cancels.
+        (Client::Waiting { ticket, .. }, Reply::Granted { .. }) if is_away => {
+            Client::Waiting { ticket, doubt: true }
+        }
         (Client::Waiting { .. }, Reply::Granted { token, lapsed: false }) => {
             Client::Holding { token, lapsed: false }
         }
@@ -138,6 +148,32 @@ pub fn give_up(scenario: &Scenario, state: &mut State, attempt: usize) -> Option
         Client::Leaving
     };
     is_running(scenario, state, attempt).then_some(())
+}
+
+/// The caller of a waiter that knows its place is refused, and its request stays.
+pub fn go_away(scenario: &Scenario, state: &mut State, attempt: usize) -> Option<()> {
+    let Client::Waiting { ticket: 1.., .. } = state.clients[attempt] else {
+        return None;
+    };
+    state.absences_left -= 1;
+    let was_there = !state.away.has(attempt);
+    state.away = state.away.with(attempt);
+    (was_there && is_running(scenario, state, attempt)).then_some(())
+}
+
+/// Its request goes on, and polls as any other.
+pub fn come_back(scenario: &Scenario, state: &mut State, attempt: usize) -> Option<()> {
+    let was_away = state.away.has(attempt);
+    state.away = state.away.without(attempt);
+    (was_away && is_running(scenario, state, attempt)).then_some(())
+}
+
+/// As long as it takes for its absence to end, which is shorter than a claim may take.
+pub fn stay_away(scenario: &Scenario, state: &mut State, attempt: usize) -> Option<()> {
+    let ends = state.away.has(attempt) && !scenario.has(Fault::AbsenceNeverEnds);
+    state.away = state.away.without(attempt);
+    state.clients[attempt] = Client::Leaving;
+    (ends && is_running(scenario, state, attempt)).then_some(())
 }
 
 fn is_running(scenario: &Scenario, state: &State, attempt: usize) -> bool {

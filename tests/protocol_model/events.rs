@@ -1,6 +1,6 @@
 //! What can happen, and what follows from it.
 
-use super::client::{acquire, ask, finish, give_up, hear, receive, settle};
+use super::client::{acquire, ask, come_back, finish, give_up, go_away, hear, receive, settle, stay_away};
 use super::scenario::{Scenario, Trouble};
 use super::server::Lock;
 use super::state::{Client, State};
@@ -44,6 +44,18 @@ pub enum Event {
     },
     /// The caller of a waiter is told no: its patience is over, or it has gone.
     GiveUp {
+        attempt: usize,
+    },
+    /// The caller of a waiter is refused, and expected back.
+    GoAway {
+        attempt: usize,
+    },
+    /// It comes back, and its request goes on.
+    ComeBack {
+        attempt: usize,
+    },
+    /// It does not come back in time: its request is cancelled.
+    StayAway {
         attempt: usize,
     },
     /// A release or a cancel that is due runs on the server.
@@ -130,6 +142,12 @@ pub fn possible(scenario: &Scenario, state: &State, events: &mut Vec<Event>) {
             Event::Lapse { attempt },
             Event::ExpireWaiter { attempt },
         ]);
+        if state.absences_left > 0 {
+            events.push(Event::GoAway { attempt });
+        }
+        if state.away.has(attempt) {
+            events.extend([Event::ComeBack { attempt }, Event::StayAway { attempt }]);
+        }
         if state.cancels_left > 0 {
             events.push(Event::GiveUp { attempt });
         }
@@ -189,6 +207,7 @@ fn tidy(scenario: &Scenario, state: &mut State) {
         let waits = matches!(state.clients[attempt], Client::Waiting { .. });
         if !waits {
             state.pushes = state.pushes.without(attempt);
+            state.away = state.away.without(attempt);
         }
     }
     state.renumber_tickets();
@@ -219,6 +238,9 @@ fn happen(scenario: &Scenario, state: &mut State, event: Event) -> Option<()> {
         Event::Receive { attempt } => receive(scenario, state, attempt),
         Event::Finish { attempt, gap } => finish(scenario, state, attempt, gap),
         Event::GiveUp { attempt } => give_up(scenario, state, attempt),
+        Event::GoAway { attempt } => go_away(scenario, state, attempt),
+        Event::ComeBack { attempt } => come_back(scenario, state, attempt),
+        Event::StayAway { attempt } => stay_away(scenario, state, attempt),
         Event::Settle { attempt, gap } => settle(scenario, state, attempt, gap),
         Event::Crash { process } => crash(scenario, state, process),
         Event::Freeze { process } => freeze(state, process),

@@ -35,6 +35,7 @@ fn calm(state: &State) -> State {
     State {
         troubles_left: 0,
         cancels_left: 0,
+        absences_left: 0,
         ..*state
     }
 }
@@ -59,7 +60,9 @@ fn round(scenario: &Scenario, state: &mut State, order: Order) {
             Order::Up => nth,
             Order::Down => scenario.asks.len() - 1 - nth,
         };
+        // None of those comes back who are away.
         for event in [
+            Event::StayAway { attempt },
             Event::Receive { attempt },
             Event::Poll { attempt, gap: false },
             Event::Receive { attempt },

@@ -58,6 +58,10 @@ pub enum Fault {
     QueueIgnored,
     /// Who gives up forgets an attempt whose answer was lost.
     LostReplyForgotten,
+    /// The request of a caller that does not come back is kept for ever.
+    AbsenceNeverEnds,
+    /// What is granted while the caller is away is forgotten.
+    AwayGrantForgotten,
 }
 
 #[derive(Clone, Debug)]
@@ -70,6 +74,8 @@ pub struct Scenario {
     pub trouble_max: u8,
     /// How many callers may give up.
     pub cancels_max: u8,
+    /// How often a caller may be refused whose request is kept while it is away.
+    pub absences_max: u8,
     /// Nobody polls, and everybody claims in time: there is nothing but pushes to wake a waiter.
     pub pushes_alone: bool,
     pub fault: Option<Fault>,
@@ -90,6 +96,7 @@ impl Scenario {
             troubles: Vec::new(),
             trouble_max: 0,
             cancels_max: 0,
+            absences_max: 0,
             pushes_alone: false,
             fault: None,
         }
@@ -125,6 +132,11 @@ impl Scenario {
 
     pub fn cancels(mut self, max: u8) -> Scenario {
         self.cancels_max = max;
+        self
+    }
+
+    pub fn absences(mut self, max: u8) -> Scenario {
+        self.absences_max = max;
         self
     }
 

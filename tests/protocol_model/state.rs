@@ -85,8 +85,11 @@ pub struct State {
     pub orphans: [Orphan; ATTEMPTS],
     /// The attempts to whom a grant is being pushed.
     pub pushes: Set,
+    /// The waiters whose caller was refused and is away: nothing is sent for these.
+    pub away: Set,
     pub troubles_left: u8,
     pub cancels_left: u8,
+    pub absences_left: u8,
     /// Somebody live was passed over by a later one.
     pub passed_over: bool,
     /// A script left a key free although somebody live was entitled to it.
@@ -106,8 +109,10 @@ impl State {
             replies: [Reply::None; ATTEMPTS],
             orphans: [Orphan::None; ATTEMPTS],
             pushes: Set::EMPTY,
+            away: Set::EMPTY,
             troubles_left: scenario.trouble_max,
             cancels_left: scenario.cancels_max,
+            absences_left: scenario.absences_max,
             passed_over: false,
             left_free: false,
         }

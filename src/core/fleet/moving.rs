@@ -35,12 +35,11 @@ impl Fleet {
         let Some(ask) = self.asks.get(&ticket) else {
             return false;
         };
-        let later = match self.prolonged(now, ask) {
-            Some(later) => (later, false),
-            None if self.may_look_again(now, ask) => (now.after(LAST_LOOK), true),
-            None => return false,
+        let (ends_at, takes_last_look) = match (self.prolonged(now, ask), self.looks_again_until(now, ask)) {
+            (Some(later), _) => (later, false),
+            (None, Some(until)) => (until, true),
+            (None, None) => return false,
         };
-        let (ends_at, takes_last_look) = later;
         let first = self.lines.first(&ask.wish.keys);
         if let Some(ask) = self.asks.get_mut(&ticket) {
             (ask.ends_at, ask.takes_last_look) = (Some(ends_at), takes_last_look);
@@ -52,19 +51,21 @@ impl Fleet {
         true
     }
 
-    /// Whether the server can say more than it did, and has not been asked for this ask's sake already.
-    fn may_look_again(&self, now: Moment, ask: &Ask) -> bool {
+    /// Until when the server's answer is waited for, if that can say more than it did and has not been asked for this ask's
+    /// sake already.
+    fn looks_again_until(&self, now: Moment, ask: &Ask) -> Option<Moment> {
         let Patience::WhileMoving { last, .. } = ask.wish.patience else {
-            return false;
+            return None;
         };
         if ask.takes_last_look || last <= now || !self.is_up() {
-            return false;
+            return None;
         }
         let keys = &ask.wish.keys;
         let first = self.lines.first(keys).and_then(|first| self.asks.get(&first));
         let is_stale = |(_, seen_at): (Moment, Moment)| seen_at.after(FRESH) <= now;
-        first.is_some_and(|first| matches!(first.phase, Phase::Waiting | Phase::Sent))
-            && self.lines.movement(keys).is_some_and(is_stale)
+        let can_say_more = first.is_some_and(|first| matches!(first.phase, Phase::Waiting | Phase::Sent))
+            && self.lines.movement(keys).is_some_and(is_stale);
+        can_say_more.then(|| now.after(LAST_LOOK).min(last))
     }
 
     fn poll_now(&mut self, now: Moment, ticket: Ticket) {
