@@ -50,10 +50,10 @@ export function run([program, ...args], { env = {}, onText = () => {}, cwd = roo
  *
  * @throws {Failure} when the command fails; `hints` are pairs of a pattern in its output and the advice to add.
  */
-export async function quietly(label, command, { hints = [], env } = {}) {
+export async function quietly(label, command, { hints = [], env, cwd } = {}) {
   process.stdout.write(`${label} ... `);
   const started = performance.now();
-  const { code, output } = await run(command, { env });
+  const { code, output } = await run(command, { env, cwd });
   const seconds = ((performance.now() - started) / 1000).toFixed(1);
   if (code === 0) {
     console.log(`${seconds} s`);

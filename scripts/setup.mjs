@@ -75,19 +75,19 @@ function addRustupToPath() {
   return true;
 }
 
-/** `npm ci`, when what is installed is not what package-lock.json says. */
-async function installPackages() {
-  if (packagesMatchLock()) return;
+/** `npm ci` in `folder`, when what is installed there is not what its package-lock.json says. */
+export async function installPackages(folder = root, label = "installing npm packages") {
+  if (packagesMatchLock(folder)) return;
   const command = npmCommand("ci", "--include=dev", "--no-audit", "--no-fund");
-  await quietly("installing npm packages", command);
+  await quietly(label, command, { cwd: folder });
 }
 
 // npm keeps a lock file of what it installed. Contents are compared, not ages: a checkout or a plain
 // `npm install` changes ages without changing what has to be installed.
-function packagesMatchLock() {
-  const installedLock = join(root, "node_modules", ".package-lock.json");
+function packagesMatchLock(folder) {
+  const installedLock = join(folder, "node_modules", ".package-lock.json");
   if (!existsSync(installedLock)) return false;
-  const wanted = JSON.parse(readFileSync(join(root, "package-lock.json"), "utf8")).packages;
+  const wanted = JSON.parse(readFileSync(join(folder, "package-lock.json"), "utf8")).packages;
   const installed = JSON.parse(readFileSync(installedLock, "utf8")).packages;
   return Object.entries(wanted).every(([path, { version, integrity, optional }]) => {
     if (path === "") return true;
