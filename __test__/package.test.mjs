@@ -1,7 +1,7 @@
 /** The package as npm delivers it: packed, installed into an empty project, and used from there and not from this tree. */
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -16,6 +16,9 @@ const npm = (cwd, ...args) => run(npmCli[0], [...npmCli.slice(1), ...args], { cw
 
 /** The packages that a store has beside ours; taken from this tree, so that no registry is needed. */
 const BESIDE = ["@medusajs", "typescript", "@types", "awilix"];
+
+/** What the README shows to those who extend the provider. */
+const extendingExample = /^```ts\n([^`]*extends NativeLockingProvider[^`]*)^```/m.exec(readFileSync(join(projectRoot, "README.md"), "utf8"))[1];
 
 let store, packed, installed;
 
@@ -136,6 +139,7 @@ describe("the packed package", () => {
         // @ts-expect-error: no such option
         void new Locks({ namespce: "shop:" });
         export { provider, result, released, LockError };
+        ${extendingExample}
         `,
       );
       const compilerOptions = { strict: true, noEmit: true, target: "es2022", module, moduleResolution, skipLibCheck: true, types: ["node"] };
