@@ -1,7 +1,7 @@
 /** The package as npm delivers it: packed, installed into an empty project, and used from there and not from this tree. */
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -17,14 +17,19 @@ const npm = (cwd, ...args) => run(npmCli[0], [...npmCli.slice(1), ...args], { cw
 /** The packages that a store has beside ours; taken from this tree, so that no registry is needed. */
 const BESIDE = ["@medusajs", "typescript", "@types", "awilix"];
 
-let store, packed;
+/** What the README shows to those who extend the provider. */
+const extendingExample = /^```ts\n([^`]*extends NativeLockingProvider[^`]*)^```/m.exec(readFileSync(join(projectRoot, "README.md"), "utf8"))[1];
+
+let store, packed, installed;
 
 before(async () => {
   store = realpathSync(mkdtempSync(join(tmpdir(), "locking-native-store-")));
   writeFileSync(join(store, "package.json"), JSON.stringify({ name: "store", version: "1.0.0", private: true }));
   const { stdout } = await npm(projectRoot, "pack", "--json", "--ignore-scripts", "--pack-destination", store);
   [packed] = JSON.parse(stdout);
-  await npm(store, "install", "--offline", "--legacy-peer-deps", "--no-audit", "--no-fund", "--omit=optional", join(store, packed.filename));
+  await npm(store, "install", "--offline", "--no-audit", "--no-fund", "--omit=optional", join(store, packed.filename));
+  // Before the rest is put beside it: what npm brings along with it.
+  installed = readdirSync(join(store, "node_modules")).filter((name) => !name.startsWith("."));
   for (const name of BESIDE) {
     const target = join(projectRoot, "node_modules", name);
     mkdirSync(join(store, "node_modules"), { recursive: true });
@@ -56,6 +61,8 @@ describe("the packed package", () => {
     assert.equal(realpathSync(folder), folder);
     assert.ok(readdirSync(folder).includes("package.json"));
   });
+
+  test("it brings nothing along: Medusa is for those who have it", () => assert.deepEqual(installed, ["medusa-locking-native"]));
 
   test("./native locks, required and imported", async () => {
     assert.equal(
@@ -111,6 +118,7 @@ describe("the packed package", () => {
   test("its manifest says what Medusa and npm look for", () => {
     const manifest = require(join(store, "node_modules", "medusa-locking-native", "package.json"));
     assert.deepEqual(Object.keys(manifest.peerDependencies), ["@medusajs/framework"]);
+    assert.deepEqual(manifest.peerDependenciesMeta, { "@medusajs/framework": { optional: true } });
     assert.equal(manifest.dependencies, undefined);
     for (const keyword of ["medusa-v2", "medusa-providers", "medusa-providers-locking"]) assert.ok(manifest.keywords.includes(keyword));
     for (const script of ["preinstall", "install", "postinstall", "prepare"]) assert.equal(manifest.scripts?.[script], undefined);
@@ -131,6 +139,7 @@ describe("the packed package", () => {
         // @ts-expect-error: no such option
         void new Locks({ namespce: "shop:" });
         export { provider, result, released, LockError };
+        ${extendingExample}
         `,
       );
       const compilerOptions = { strict: true, noEmit: true, target: "es2022", module, moduleResolution, skipLibCheck: true, types: ["node"] };

@@ -29,6 +29,9 @@ export const UNVERIFIED =
   "The certificate of the Redis server is not verified (rejectUnauthorized: false, or NODE_TLS_REJECT_UNAUTHORIZED=0): " +
   "anybody on the way can read and change what is sent, the password and the locks";
 
+/** The sentence for a `redisUrl` that is there and has no value, as where a variable of the environment is not set. */
+export const NO_REDIS_URL = 'The option "redisUrl" has no value: locks hold within this process only';
+
 /** Errors as they are; whatever no caller is told of becomes a warning of the process. */
 export const plainEmbedding: Embedding = {
   present: (error) => error,

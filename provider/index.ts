@@ -8,7 +8,8 @@ import { ModuleProvider, Modules } from "@medusajs/framework/utils";
 import { lockingNativeLoader } from "./loader.js";
 import { NativeLockingProvider } from "./service.js";
 
-export { NativeLockingProvider };
+export { lockingNativeLoader, NativeLockingProvider };
+export type { LoaderArguments } from "./loader.js";
 export type { LocksOptions } from "./options.js";
 export type { RedisConnectionOptions, RedisTlsOptions } from "./redis-options.js";
 export type { AcquireArgs, ExecuteArgs, HeldLock, Job, LockInfo, LockStats, OwnerArgs } from "./types.js";

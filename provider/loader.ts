@@ -8,15 +8,15 @@
 
 import { setTimeout } from "node:timers";
 
-import { asValue } from "@medusajs/framework/awilix";
 import type { Logger, MedusaContainer } from "@medusajs/framework/types";
 
 import { loadAddon } from "./addon.js";
-import { ignoredOptions, plainEmbedding, UNVERIFIED, type Embedding } from "./embedding.js";
+import { ignoredOptions, NO_REDIS_URL, plainEmbedding, UNVERIFIED, type Embedding } from "./embedding.js";
 import { LockError, toLockError } from "./errors.js";
 import { Locks } from "./locks.js";
 import { toMedusaError } from "./medusa-errors.js";
 import { readOptions, type LocksOptions, type Settings } from "./options.js";
+import { areTheModules } from "./own-options.js";
 import { OPTIONS_REGISTRATION } from "./registration.js";
 
 /** What Medusa passes. */
@@ -52,20 +52,20 @@ export async function lockingNativeLoader(args: LoaderArguments): Promise<void> 
   const log: Log | undefined = args.logger;
   // Reads the rest of the options too: nothing is registered that cannot be used.
   const locks = settings.native.redis === undefined ? undefined : open(impatient(options), log);
-  args.container.register({ [OPTIONS_REGISTRATION]: asValue(options) });
+  // What awilix's `asValue` makes. Medusa exports that from 2.11 on only, and a store need not have awilix itself.
+  args.container.register({ [OPTIONS_REGISTRATION]: { resolve: () => options } });
   if (locks !== undefined) {
     await probe(locks, log);
     return;
   }
   warnOfIgnored(ignored, log);
   if ("redisUrl" in options) {
-    log?.warn(`The option "redisUrl" of the ${PROVIDER} has no value: its locks hold within this process only`);
+    log?.warn(`${NO_REDIS_URL} (${PROVIDER})`);
   }
 }
 
 function providerOptions({ options = {}, moduleOptions }: LoaderArguments): LocksOptions {
-  const areTheModules = moduleOptions === undefined && "providers" in options;
-  return areTheModules ? {} : options;
+  return moduleOptions === undefined && areTheModules(options) ? {} : options;
 }
 
 function check(options: LocksOptions): { settings: Settings; ignored: readonly string[] } {

@@ -7,11 +7,12 @@
 
 import type { Context, ILockingProvider, Logger } from "@medusajs/framework/types";
 
-import { ignoredOptions, UNVERIFIED, type Embedding } from "./embedding.js";
+import { ignoredOptions, NO_REDIS_URL, UNVERIFIED, type Embedding } from "./embedding.js";
 import { closed, toLockError } from "./errors.js";
 import { Locks } from "./locks.js";
 import { toMedusaError } from "./medusa-errors.js";
 import { readOptions, type LocksOptions } from "./options.js";
+import { areTheModules, noteValidated, ownOptions } from "./own-options.js";
 import { OPTIONS_REGISTRATION, registered } from "./registration.js";
 import type { AcquireArgs, ExecuteArgs, Job, LockInfo, LockStats, OwnerArgs } from "./types.js";
 
@@ -19,11 +20,13 @@ export class NativeLockingProvider implements ILockingProvider {
   static identifier = "locking-native";
 
   /**
-   * Medusa's call before it registers the provider.
+   * Medusa's call before it registers the provider. A class that has its own calls this one from it:
+   * `super.validateOptions(options)`.
    *
    * @throws MedusaError `invalid_data`: an option is bad
    */
   static validateOptions(options?: unknown): void {
+    noteValidated(this, options);
     try {
       readOptions(options);
     } catch (thrown) {
@@ -38,18 +41,28 @@ export class NativeLockingProvider implements ILockingProvider {
   };
 
   readonly #options: LocksOptions;
-  readonly #embedding: Embedding;
+  /** The loader has warned of options that do not do what they seem to do, once for all that are made of them. */
+  readonly #warned: boolean;
+  readonly #warn: (text: string) => void;
   #locks: Locks | undefined;
   #shutdown: Promise<void> | undefined;
 
   /**
    * `options` are the Locking Module's when Medusa calls this: the provider's own are in the container, put there by
-   * the loader. Whoever makes a provider by hand passes them here.
+   * the loader, or else found among the module's. Whoever makes a provider by hand passes them here.
+   *
+   * @throws MedusaError `invalid_data`: there is no loader, and the provider's options cannot be told
    */
   constructor(cradle: object, options?: LocksOptions | Record<string, unknown>) {
     const loaded = registered(cradle, OPTIONS_REGISTRATION) as LocksOptions | undefined;
-    this.#options = loaded ?? (options === undefined || "providers" in options ? {} : options);
-    this.#embedding = medusaEmbedding(registered(cradle, "logger") as Logger | undefined, loaded !== undefined);
+    this.#warned = loaded !== undefined;
+    this.#warn = warnerOf(registered(cradle, "logger") as Logger | undefined);
+    try {
+      const isByHand = options !== undefined && !areTheModules(options);
+      this.#options = loaded ?? (isByHand ? options : ownOptions(new.target, options));
+    } catch (thrown) {
+      throw toMedusaError(toLockError(thrown));
+    }
   }
 
   /** See `Locks.execute`. The reason of the job's signal is a MedusaError as well. */
@@ -101,25 +114,31 @@ export class NativeLockingProvider implements ILockingProvider {
       throw toMedusaError(closed());
     }
     try {
-      this.#locks = new Locks(this.#options, this.#embedding);
-      return this.#locks;
+      this.#locks = new Locks(this.#options, medusaEmbedding(this.#warn, this.#warned));
     } catch (thrown) {
       throw toMedusaError(toLockError(thrown));
     }
+    if (!this.#warned && this.#locks.endpoint === undefined && "redisUrl" in this.#options) {
+      this.#warn(NO_REDIS_URL);
+    }
+    return this.#locks;
   }
 }
 
-/** `warned`: the loader has told of the options that have no effect, and of a server that is not verified. */
-function medusaEmbedding(logger: Logger | undefined, warned: boolean): Embedding {
+/** Called from where nobody could catch it: a logger that is broken must not end the store. */
+function warnerOf(logger: Logger | undefined): (text: string) => void {
   const log: Pick<Logger, "warn"> = logger ?? console;
-  // Called from where nobody could catch it: a logger that is broken must not end the store.
-  const warn = (text: string): void => {
+  return (text) => {
     try {
       log.warn(text);
     } catch {
       process.emitWarning(text, { type: "LockWarning" });
     }
   };
+}
+
+/** `warned`: the loader has told of the options that have no effect, and of a server that is not verified. */
+function medusaEmbedding(warn: (text: string) => void, warned: boolean): Embedding {
   const stays = "A lock could not be released and stays until its lease runs out";
   return {
     present: toMedusaError,
