@@ -43,6 +43,12 @@ export interface LocksOptions {
   /** How long a plain `acquire` queues for a held lock before it is refused, in seconds. Default: 0. */
   acquireWait?: number | undefined;
   /**
+   * How long beyond its `expire` a lock of `acquire` is kept while the process that took it lives and has not released it, in
+   * seconds. For stores whose workflows outlast the 10 s of their locks. A dead process's lock still ends with its `expire`.
+   * Default: 0.
+   */
+  acquireRenew?: number | undefined;
+  /**
    * What a lock without an owner means. `exclusive`: it is held, and nobody can take it. `open`: anybody may take it
    * over and release it, as Medusa's guide words it. Default: `exclusive`.
    */
@@ -105,6 +111,7 @@ export function readOptions(options: unknown): { settings: Settings; ignored: re
     ownerlessOpen: reader.oneOf("ownerless", ["exclusive", "open"]) === "open",
     leaseMs,
     maxStallMs: milliseconds(reader, "maxStall", 300, { ...SECONDS, above: true }),
+    acquireRenewMs: milliseconds(reader, "acquireRenew", 0, SECONDS),
   };
   const pace = readPace(reader);
   const settings = {

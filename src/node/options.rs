@@ -34,6 +34,9 @@ pub struct NativeOptions {
     pub lease_ms: f64,
     /// How long the event loop may be stuck before its leases are no longer renewed, in milliseconds.
     pub max_stall_ms: f64,
+    /// How long beyond its expiry a lock of `acquire` is kept while the process lives and has not released it, in
+    /// milliseconds.
+    pub acquire_renew_ms: f64,
     /// Absent: locks within this process.
     pub redis: Option<NativeRedisOptions>,
 }
@@ -91,6 +94,7 @@ impl NativeRedisOptions {
             backoff,
             command_timeout: settings.command_timeout,
             max_stall: common.max_stall,
+            acquire_renew: common.acquire_renew,
             local_handoffs,
             ownerless_open: common.ownerless == Ownerless::Open,
             limits: Limits::default(),
@@ -139,6 +143,7 @@ pub struct CommonOptions {
     pub ownerless: Ownerless,
     pub lease: Duration,
     pub max_stall: Duration,
+    pub acquire_renew: Duration,
 }
 
 impl CommonOptions {
@@ -153,6 +158,7 @@ impl CommonOptions {
             },
             lease: milliseconds("lease", options.lease_ms)?,
             max_stall: milliseconds("maxStall", options.max_stall_ms)?,
+            acquire_renew: milliseconds("acquireRenew", options.acquire_renew_ms)?,
         })
     }
 }

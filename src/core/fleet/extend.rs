@@ -67,8 +67,9 @@ impl Fleet {
             };
         }
         match (answer, &ask.wish.claim) {
-            (Answer::Granted(token), Claim::Lock { owner, .. }) => {
-                let (token, keys, owner) = (*token, ask.wish.keys.clone(), owner.clone());
+            (Answer::Granted(token), Claim::Lock { owner, expire }) => {
+                let (token, keys, owner, expire) = (*token, ask.wish.keys.clone(), owner.clone(), *expire);
+                self.keep(ticket, sent_at, &keys, &owner, expire);
                 let named = owner.clone();
                 self.tell(ticket, Outcome::Acquired { token, keys, owner });
                 self.forget(now, ticket);

@@ -85,6 +85,7 @@ script!(
 );
 script!(RELEASES, 7, "given.lua", "names.lua", "list.lua", "queue.lua"; "release_now.lua", "release.lua"; "many.lua", "releases.lua");
 script!(RENEW, 8, "renew.lua");
+script!(KEEP, 12, "keep.lua");
 script!(SWEEP, 9, "names.lua", "list.lua", "queue.lua", "sweep.lua");
 script!(INSPECT, 10, "inspect.lua");
 script!(
