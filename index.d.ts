@@ -144,6 +144,11 @@ export interface NativeOptions {
   waitWhileMovingMs: number
   /** How long the event loop may be stuck before its leases are no longer renewed, in milliseconds. */
   maxStallMs: number
+  /**
+   * How long beyond its expiry a lock of `acquire` is kept while the process lives and has not released it, in
+   * milliseconds.
+   */
+  acquireRenewMs: number
   /** Absent: locks within this process. */
   redis?: NativeRedisOptions
 }

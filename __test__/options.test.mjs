@@ -27,6 +27,7 @@ const BAD_OPTIONS = [
   ["lease", 0, /0/],
   ["lease", "15", /15/],
   ["acquireWait", {}, /object|\{\}/],
+  ["acquireRenew", -1, /-1/],
   ["ownerless", "shared", /shared/],
   ["ownerless", true, /true/],
   ["maxStall", -1, /-1/],
@@ -161,7 +162,7 @@ describe("options with a Redis server", () => {
   test("known options are not warned of", async () => {
     const options = {
       redisUrl: server.url, namespace: freshNamespace(), waitLockingTimeout: 5, defaultRetryInterval: 20, maximumRetryInterval: 1000,
-      backoffFactor: 2, lease: 15, acquireWait: 0, ownerless: "exclusive", maxStall: 300, shutdownGrace: 5,
+      backoffFactor: 2, lease: 15, acquireWait: 0, acquireRenew: 0, ownerless: "exclusive", maxStall: 300, shutdownGrace: 5,
       redisOptions: { connectTimeout: 5_000, commandTimeout: 5_000, connectionName: "store", keepAlive: 1_000, family: 4, db: 0 },
     };
     const { logger, locking } = await load([ours(options)]);

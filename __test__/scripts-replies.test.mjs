@@ -23,7 +23,7 @@ async function members() {
 }
 
 test("every script has a source", () => {
-  const ofOne = ["ACQUIRE_JOB", "ACQUIRE_LOCK", "CANCEL_JOB", "CANCEL_LOCK", "INSPECT", "RELEASE", "RENEW", "RESERVE", "SWEEP"];
+  const ofOne = ["ACQUIRE_JOB", "ACQUIRE_LOCK", "CANCEL_JOB", "CANCEL_LOCK", "INSPECT", "KEEP", "RELEASE", "RENEW", "RESERVE", "SWEEP"];
   assert.deepEqual([...scriptNames].sort(), [...ofOne, "ACQUIRE_JOBS", "ACQUIRE_LOCKS", "RELEASES"].sort());
 });
 

@@ -46,7 +46,7 @@ async function inside(client, keys, options) {
 }
 
 test("the protocol says of which files each script is made", () => {
-  const names = ["acquire_job", "acquire_lock", "cancel_job", "cancel_lock", "inspect", "release", "renew", "reserve", "sweep"];
+  const names = ["acquire_job", "acquire_lock", "cancel_job", "cancel_lock", "inspect", "keep", "release", "renew", "reserve", "sweep"];
   assert.deepEqual([...scriptsOfProtocol].sort(), names);
 });
 

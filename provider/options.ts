@@ -58,6 +58,12 @@ export interface LocksOptions {
    */
   waitWhileMoving?: number | undefined;
   /**
+   * How long beyond its `expire` a lock of `acquire` is kept while the process that took it lives and has not released it, in
+   * seconds. For stores whose workflows outlast the 10 s of their locks. A dead process's lock still ends with its `expire`.
+   * Default: 0.
+   */
+  acquireRenew?: number | undefined;
+  /**
    * What a lock without an owner means. `exclusive`: it is held, and nobody can take it. `open`: anybody may take it
    * over and release it, as Medusa's guide words it. Default: `exclusive`.
    */
@@ -135,6 +141,7 @@ export function readOptions(options: unknown): { settings: Settings; ignored: re
     acquireWaitMs: Math.ceil((acquireWait ?? LOCK_STEP_WAIT) * 1000),
     waitWhileMovingMs: milliseconds(reader, "waitWhileMoving", 30, SECONDS),
     maxStallMs: milliseconds(reader, "maxStall", 300, { ...SECONDS, above: true }),
+    acquireRenewMs: milliseconds(reader, "acquireRenew", 0, SECONDS),
   };
   const pace = readPace(reader);
   const settings = {

@@ -46,6 +46,7 @@ fn count_of(command: &Command) -> usize {
         | Command::Cancel { keys, .. }
         | Command::Reserve { keys, .. } => keys.len(),
         Command::Renew { leases } => leases.len(),
+        Command::Keep { locks } => locks.len(),
         Command::Scan { .. } => 0,
         Command::Sweep { keys, .. } | Command::Inspect { keys, .. } => keys.len(),
     }
@@ -64,6 +65,7 @@ fn is_within(command: &Command, answer: &Answer) -> bool {
         (Command::Release { .. } | Command::Cancel { .. } | Command::Sweep { .. }, Answer::Released(_)) => {
             true
         }
+        (Command::Keep { locks }, Answer::Kept(kept)) => kept.len() == locks.len(),
         (Command::Renew { leases }, Answer::Renewed(lost)) => {
             lost.len() == leases.len()
                 && leases

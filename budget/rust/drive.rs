@@ -217,6 +217,7 @@ fn join_fleet(url: &str, sink: Arc<dyn Sink>) -> Result<FleetMember, Failed> {
         },
         command_timeout: settings.command_timeout,
         max_stall: Duration::from_secs(300),
+        acquire_renew: Duration::ZERO,
         local_handoffs: 16,
         ownerless_open: false,
         limits: Limits::default(),

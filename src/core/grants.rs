@@ -174,6 +174,16 @@ impl Grants {
         known.find(|grant| grant.attempt == attempt).copied()
     }
 
+    /// Its lock has been extended until then.
+    pub fn prolong(&mut self, key: &str, attempt: Ticket, lapses_at: Moment) {
+        if let Some(of_key) = self.by_key.get_mut(key)
+            && let Some(grant) = of_key.iter_mut().find(|grant| grant.attempt == attempt)
+        {
+            grant.lapses_at = Some(lapses_at);
+            grant.forget_at = lapses_at.after(LAPSED_KEPT);
+        }
+    }
+
     /// The release of a grant begins; or has failed, so that the next one may be for it.
     pub fn mark(&mut self, key: &str, attempt: Ticket, is_asked: bool) {
         if let Some(of_key) = self.by_key.get_mut(key)

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use super::error::caught;
 use super::locks::Backend;
 use super::mailbox::{Inbox, number_of, to_f64};
-use super::options::span;
+use super::options::{CommonOptions, span};
 use super::text_arguments::{KeyArgument, OwnerArgument};
 use crate::backend::memory::Asked;
 use crate::backend::{Completion, Failure, GivenBack, Outcome, Sink, Wait, next_ticket};
@@ -78,6 +78,8 @@ pub struct Calls {
     backend: Backend,
     lease: Duration,
     waits: DefaultWaits,
+    /// How long beyond its expiry a lock is kept.
+    kept: Duration,
     closed: AtomicBool,
     /// The key that the last refused call was refused for.
     refused: Mutex<Option<Arc<str>>>,
@@ -88,14 +90,20 @@ pub struct Calls {
 }
 
 impl Calls {
-    /// For a client of `backend` whose jobs have `lease`, and whose calls wait for as long as `waits`, unless they say
-    /// otherwise.
-    pub fn new(inbox: Arc<Inbox>, backend: Backend, lease: Duration, waits: DefaultWaits) -> Self {
+    /// For a client of `backend` with these options.
+    pub fn new(inbox: Arc<Inbox>, backend: Backend, options: &CommonOptions) -> Self {
+        // In one process nothing has to be renewed for a lock to be kept: the table ends with the process.
+        let kept = match &backend {
+            Backend::Memory(_) => options.acquire_renew,
+            #[cfg(feature = "redis")]
+            Backend::Redis(_) => Duration::ZERO,
+        };
         Calls {
             inbox,
             backend,
-            lease,
-            waits,
+            lease: options.lease,
+            waits: options.waits,
+            kept,
             closed: AtomicBool::new(false),
             refused: Mutex::default(),
             failure: Mutex::default(),
@@ -166,7 +174,7 @@ impl Calls {
     fn acquire(&self, ctx: &FunctionCallContext<'_>) -> Result<f64, Failure> {
         let owner = owner_argument(ctx, 3)?;
         let expire_ms: f64 = argument(ctx, 1)?;
-        let expire = (expire_ms > 0.0).then(|| span(expire_ms));
+        let expire = (expire_ms > 0.0).then(|| span(expire_ms) + self.kept);
         let wait = self.wait_of(argument(ctx, 2)?, self.waits.acquire);
         self.ask(
             argument(ctx, 0)?,

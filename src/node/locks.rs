@@ -63,7 +63,7 @@ impl Locks {
             };
             inbox.admit(Arc::downgrade(&resident));
             Ok(Locks {
-                calls: Arc::new(Calls::new(inbox, backend, common.lease, common.waits)),
+                calls: Arc::new(Calls::new(inbox, backend, &common)),
             })
         })
     }

@@ -41,6 +41,9 @@ pub struct NativeOptions {
     pub wait_while_moving_ms: f64,
     /// How long the event loop may be stuck before its leases are no longer renewed, in milliseconds.
     pub max_stall_ms: f64,
+    /// How long beyond its expiry a lock of `acquire` is kept while the process lives and has not released it, in
+    /// milliseconds.
+    pub acquire_renew_ms: f64,
     /// Absent: locks within this process.
     pub redis: Option<NativeRedisOptions>,
 }
@@ -98,6 +101,7 @@ impl NativeRedisOptions {
             backoff,
             command_timeout: settings.command_timeout,
             max_stall: common.max_stall,
+            acquire_renew: common.acquire_renew,
             local_handoffs,
             ownerless_open: common.ownerless == Ownerless::Open,
             limits: Limits::default(),
@@ -147,6 +151,7 @@ pub struct CommonOptions {
     pub lease: Duration,
     pub waits: DefaultWaits,
     pub max_stall: Duration,
+    pub acquire_renew: Duration,
 }
 
 impl CommonOptions {
@@ -166,6 +171,7 @@ impl CommonOptions {
                 while_moving: milliseconds("waitWhileMoving", options.wait_while_moving_ms)?,
             },
             max_stall: milliseconds("maxStall", options.max_stall_ms)?,
+            acquire_renew: milliseconds("acquireRenew", options.acquire_renew_ms)?,
         })
     }
 }

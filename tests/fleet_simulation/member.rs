@@ -114,6 +114,7 @@ impl Member {
                 },
                 command_timeout: ms(COMMAND_TIMEOUT),
                 max_stall: ms(MAX_STALL),
+                acquire_renew: Duration::ZERO,
                 local_handoffs: plan.handoffs,
                 ownerless_open: plan.open,
                 limits,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use medusa_locking_native::core::fleet::{
-    Answer, Command, Given, Held, Place, Renewal, Reserved, ServerError,
+    Answer, Command, Given, Held, Keep, Place, Renewal, Reserved, ServerError,
 };
 use medusa_locking_native::core::key::KeySet;
 use medusa_locking_native::core::owner::Owner;
@@ -80,6 +80,7 @@ impl Server {
                 let lost = leases.iter().map(|lease| self.renew(member, lease));
                 lost.collect::<Result<_, _>>().map(Answer::Renewed)
             }
+            Command::Keep { locks } => self.keep(member, locks),
             Command::Reserve {
                 job,
                 token,
@@ -258,6 +259,36 @@ impl Server {
             }
         }
         Ok(None)
+    }
+
+    fn keep(&mut self, member: usize, locks: &[Keep]) -> Result<Answer, ServerError> {
+        let mut kept = Vec::new();
+        for lock in locks {
+            let attempt = Attempt {
+                member,
+                ticket: lock.attempt,
+            };
+            let is_its = self.lock(&lock.key).is_some_and(|held| {
+                let is_recorded = self.records.get(&lock.key).is_some_and(|record| {
+                    let again = record.again.as_ref().map(|again| Some(again.attempt));
+                    let last = again.or_else(|| record.attempts.last().copied());
+                    last == Some(Some(attempt)) && held.expires_at == Some(record.expires_at)
+                });
+                held.holder == holder_of(&lock.owner) && is_recorded
+            });
+            if is_its {
+                self.write(false)?;
+                let expires_at = self.clock + ms(lock.expire);
+                if let Some(Value::Lock(held)) = self.values.get_mut(&lock.key) {
+                    held.expires_at = Some(expires_at);
+                }
+                if let Some(record) = self.records.get_mut(&lock.key) {
+                    record.expires_at = expires_at;
+                }
+            }
+            kept.push(is_its);
+        }
+        Ok(Answer::Kept(kept))
     }
 
     fn reserve(&mut self, holder: &Holder, keys: &KeySet, count: u32) -> Result<Reserved, ServerError> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use medusa_locking_native::backend::redis::resp::Reply;
-use medusa_locking_native::core::fleet::{Command, Held, Place, Renewal};
+use medusa_locking_native::core::fleet::{Command, Held, Keep, Place, Renewal};
 use medusa_locking_native::core::key::KeySet;
 use medusa_locking_native::core::owner::Owner;
 use medusa_locking_native::core::ticket::Ticket;
@@ -141,7 +141,7 @@ pub fn near_reply() -> impl Strategy<Value = Reply> {
 
 /// Every kind of command, with one to four keys.
 pub fn command() -> impl Strategy<Value = Command> {
-    (0..10, 1..5usize).prop_map(|(kind, count)| {
+    (0..11, 1..5usize).prop_map(|(kind, count)| {
         let names: Vec<Arc<str>> = ["a", "b", "c", "d"][..count]
             .iter()
             .map(|key| Arc::from(*key))
@@ -167,6 +167,12 @@ pub fn command() -> impl Strategy<Value = Command> {
             token: 9,
             keys: keys.clone(),
             lease: Duration::from_secs(1),
+        };
+        let kept = |key: &Arc<str>| Keep {
+            key: Arc::clone(key),
+            attempt: ticket,
+            owner: Owner::Anyone,
+            expire: Duration::from_secs(1),
         };
         match kind {
             0 => acquire(Owner::Job(ticket), None),
@@ -198,6 +204,9 @@ pub fn command() -> impl Strategy<Value = Command> {
                 ticket,
                 keys: names,
                 owner_id: None,
+            },
+            9 => Command::Keep {
+                locks: names.iter().map(kept).collect(),
             },
             _ => Command::Inspect { ticket, keys: names },
         }

@@ -414,7 +414,7 @@ impl Timed for Shared {
         self.turn(|fleet, now| {
             fleet.tick(now, stalled);
             // Nothing else may have asked the caller's thread anything for minutes.
-            if fleet.held() > 0 {
+            if fleet.held() > 0 || fleet.keeps() {
                 self.sink.probe(now);
             }
             fleet.next_deadline()

@@ -37,6 +37,9 @@ pub fn decode(names: &Names, command: &Command, reply: Reply) -> Result<Answer, 
         (Command::Release { .. }, Reply::Int(all)) => Some(Answer::Released(all == 1)),
         (Command::Cancel { .. } | Command::Sweep { .. }, Reply::Int(_)) => Some(Answer::Released(true)),
         (Command::Renew { leases }, Reply::Array(lost)) => decode_renewed(leases, &lost),
+        (Command::Keep { locks }, Reply::Array(kept)) if kept.len() == locks.len() => {
+            decode_kept(&kept).map(Answer::Kept)
+        }
         (Command::Reserve { keys, .. }, Reply::Int(number)) => decode_reserved(keys, number),
         (Command::Scan { .. }, Reply::Array(page)) => decode_page(names, page),
         (Command::Inspect { keys, .. }, Reply::Array(locks)) if locks.len() == keys.len() => {
@@ -130,6 +133,15 @@ fn decode_renewed(leases: &[Renewal], lost: &[Reply]) -> Option<Answer> {
     each.collect::<Option<Vec<_>>>().map(Answer::Renewed)
 }
 
+fn decode_kept(kept: &[Reply]) -> Option<Vec<bool>> {
+    let each = kept.iter().map(|kept| match kept {
+        Reply::Int(1) => Some(true),
+        Reply::Int(0) => Some(false),
+        _ => None,
+    });
+    each.collect()
+}
+
 /// The first token; 0: others wait; -i: lock i is lost.
 fn decode_reserved(keys: &KeySet, number: i64) -> Option<Answer> {
     let reserved = match number {
@@ -185,6 +197,7 @@ fn unexpected(command: &Command, reply: &Reply) -> Unexpected {
         Command::Release { .. } => "release",
         Command::Cancel { .. } => "cancel",
         Command::Renew { .. } => "renew",
+        Command::Keep { .. } => "keep",
         Command::Reserve { .. } => "reserve",
         Command::Scan { .. } => "scan",
         Command::Sweep { .. } => "sweep",

@@ -44,6 +44,7 @@ pub fn shared(news: Arc<News>) -> Arc<Shared> {
         },
         command_timeout: settings.command_timeout,
         max_stall: Duration::from_secs(60),
+        acquire_renew: Duration::ZERO,
         local_handoffs: 16,
         ownerless_open: false,
         limits: Limits::default(),

@@ -15,12 +15,12 @@ pub use self::sources::Known;
 
 use self::call::{Call, Writer};
 use self::sources::{
-    ACQUIRE_JOB, ACQUIRE_JOBS, ACQUIRE_LOCK, ACQUIRE_LOCKS, CANCEL_JOB, CANCEL_LOCK, INSPECT, RELEASE,
+    ACQUIRE_JOB, ACQUIRE_JOBS, ACQUIRE_LOCK, ACQUIRE_LOCKS, CANCEL_JOB, CANCEL_LOCK, INSPECT, KEEP, RELEASE,
     RELEASES, RENEW, RESERVE, SWEEP,
 };
 use super::names::{Names, QUEUES, name_of};
 use super::resp::CommandWriter;
-use crate::core::fleet::{Command, Held, Renewal, Sent};
+use crate::core::fleet::{Command, Held, Keep, Renewal, Sent};
 use crate::core::key::KeySet;
 use crate::core::owner::{OWNERLESS, Owner};
 
@@ -76,6 +76,7 @@ impl Scripts {
                 self.tags(&mut call, keys.len(), keys);
             }
             Command::Renew { leases } => self.encode_renew(&mut writer, leases),
+            Command::Keep { locks } => self.encode_keep(&mut writer, locks),
             Command::Reserve {
                 job,
                 token,
@@ -226,6 +227,19 @@ impl Scripts {
             call.job(lease.job, lease.token)
                 .number(ms(Some(lease.lease)))
                 .number(lease.keys.len() as u64);
+        }
+    }
+
+    fn encode_keep(&self, writer: &mut Writer<'_>, locks: &[Keep]) {
+        let mut call = writer.call(&KEEP, 2 * locks.len(), 3 * locks.len());
+        for lock in locks {
+            self.locks(&mut call, [&lock.key]);
+            self.records(&mut call, [&lock.key]);
+        }
+        for lock in locks {
+            call.text(name_of(&lock.owner))
+                .attempt(lock.attempt)
+                .number(ms(Some(lock.expire)));
         }
     }
 

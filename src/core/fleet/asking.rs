@@ -189,6 +189,7 @@ impl Fleet {
             Claim::Lock { owner, expire } => {
                 let place = keys.clone();
                 self.note_given(now, ticket, grant.sent_at, &keys, &owner, expire);
+                self.keep(ticket, grant.sent_at, &keys, &owner, expire);
                 self.look_at_same_owner(now, &owner);
                 self.tell(
                     told_as,

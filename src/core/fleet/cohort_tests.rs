@@ -22,6 +22,7 @@ pub(in crate::core::fleet) fn fleet() -> Fleet {
         },
         command_timeout: Duration::from_secs(5),
         max_stall: Duration::from_secs(300),
+        acquire_renew: Duration::ZERO,
         local_handoffs: 16,
         ownerless_open: false,
         limits: Limits::default(),

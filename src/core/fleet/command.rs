@@ -56,6 +56,11 @@ pub enum Command {
         /// All or part of the leases that are due.
         leases: Vec<Renewal>,
     },
+    /// Extend these locks of owners, each if this member was the last to take it.
+    Keep {
+        /// All or part of those that are due.
+        locks: Vec<Keep>,
+    },
     /// Set aside more fencing tokens for a lease that is passed on within this member, if nobody else waits for its keys.
     Reserve {
         /// The job that it was granted to.
@@ -142,6 +147,19 @@ pub struct Renewal {
     pub lease: Duration,
 }
 
+/// One lock of an owner to extend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keep {
+    /// Which.
+    pub key: Arc<str>,
+    /// The request that took it.
+    pub attempt: Ticket,
+    /// Whose it is.
+    pub owner: Owner,
+    /// For how long, from now.
+    pub expire: Duration,
+}
+
 /// A command that was sent, and when.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sent {
@@ -164,6 +182,8 @@ pub enum Answer {
     Released(bool),
     /// To `Renew`: per lease, the first key that was not the job's any more.
     Renewed(Vec<Option<usize>>),
+    /// To `Keep`: per lock, whether it was extended.
+    Kept(Vec<bool>),
     /// To `Reserve`.
     Reserved(Reserved),
     /// To `Scan`: a page, and where it ended; 0: that was the last.

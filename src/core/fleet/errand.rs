@@ -152,11 +152,12 @@ impl Fleet {
         self.send_errand(ticket);
         // What waits here for a key that is released now asks right behind the release.
         if let Some(Errand {
-            kind: ErrandKind::Release { keys, .. },
+            kind: ErrandKind::Release { keys, held },
             ..
         }) = self.errands.get(&ticket)
         {
-            let keys = keys.clone();
+            let (keys, held) = (keys.clone(), held.clone());
+            self.keep_no_longer(&keys, &held);
             self.kick(now, keys.as_slice());
         }
     }

@@ -72,9 +72,10 @@ impl Fleet {
             };
         }
         match (answer, &ask.wish.claim) {
-            (Answer::Granted(token), Claim::Lock { owner, .. }) => {
-                let (token, keys, owner) = (*token, ask.wish.keys.clone(), owner.clone());
+            (Answer::Granted(token), Claim::Lock { owner, expire }) => {
+                let (token, keys, owner, expire) = (*token, ask.wish.keys.clone(), owner.clone(), *expire);
                 let (named, told_as, attempt) = (owner.clone(), ask.told_as, ticket);
+                self.keep(ticket, sent_at, &keys, &owner, expire);
                 self.tell(
                     told_as,
                     Outcome::Acquired {

@@ -118,3 +118,125 @@ impl Fleet {
         self.given.get(key, attempt)?.outlived_by(errand.asked_at)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::cohort::tests::{at, fleet, told};
+    use super::*;
+    use crate::core::fleet::{Answer, Command, Sent, Wish};
+    use crate::core::patience::Patience;
+    use crate::core::table::Claim;
+
+    const EXPIRE: Duration = Duration::from_secs(10);
+
+    fn keys() -> KeySet {
+        KeySet::new(["k"]).unwrap()
+    }
+
+    fn only_sent(fleet: &mut Fleet, now: u64) -> Sent {
+        let mut sent = Vec::new();
+        fleet.take_outbox(at(now), &mut sent);
+        assert_eq!(sent.len(), 1, "{sent:?}");
+        sent.remove(0)
+    }
+
+    /// Request `number` acquires "k" for 10 s at `now`.
+    fn acquire(fleet: &mut Fleet, now: u64, number: u64) {
+        let wish = Wish {
+            keys: keys(),
+            claim: Claim::Lock {
+                owner: Owner::Anyone,
+                expire: Some(EXPIRE),
+            },
+            lease: Duration::ZERO,
+            patience: Patience::Refuse,
+        };
+        fleet.request(at(now), Ticket::new(number), wish).unwrap();
+        let sent = only_sent(fleet, now);
+        fleet.answered(at(now), sent, Answer::Granted(100 + number));
+        told(fleet);
+    }
+
+    /// Release `number` begins at `now`; answers what is asked of the server.
+    fn release(fleet: &mut Fleet, now: u64, number: u64) -> (Sent, Held) {
+        fleet.release_ownerless(at(now), Ticket::new(number), keys());
+        let sent = only_sent(fleet, now);
+        let Command::Release { held, .. } = &sent.command else {
+            panic!("{sent:?}");
+        };
+        let held = held.clone();
+        (sent, held)
+    }
+
+    fn by(attempt: u64) -> Held {
+        Held::ByGrants(vec![Some(Given {
+            attempt: Ticket::new(attempt),
+            is_endless: false,
+        })])
+    }
+
+    fn connected() -> Fleet {
+        let mut fleet = fleet();
+        fleet.link_up(at(0), true, true);
+        fleet
+    }
+
+    #[test]
+    fn a_release_names_the_oldest_grant_and_is_told_when_that_had_lapsed() {
+        let mut fleet = connected();
+        acquire(&mut fleet, 0, 1);
+        acquire(&mut fleet, 11_000, 2);
+        let (sent, held) = release(&mut fleet, 12_500, 3);
+        assert_eq!(held, by(1));
+        fleet.answered(at(12_600), sent, Answer::Released(false));
+        let late = Duration::from_millis(2_500);
+        assert_eq!(
+            told(&mut fleet),
+            [(3, Outcome::Outlived(Failure::outlived("k", late)))]
+        );
+        let (sent, held) = release(&mut fleet, 12_700, 4);
+        assert_eq!(held, by(2));
+        fleet.answered(at(12_800), sent, Answer::Released(true));
+        assert_eq!(told(&mut fleet), [(4, Outcome::Released(true))]);
+        assert_eq!(release(&mut fleet, 13_000, 5).1, Held::ByOwner(None));
+    }
+
+    #[test]
+    fn a_grant_that_cannot_have_lapsed_is_replaced_by_the_next() {
+        let mut fleet = connected();
+        acquire(&mut fleet, 0, 1);
+        acquire(&mut fleet, 5_000, 2);
+        assert_eq!(release(&mut fleet, 6_000, 3).1, by(2));
+    }
+
+    #[test]
+    fn a_release_whose_reply_is_lost_is_repeated_and_counts_as_done() {
+        for (asked_at, outcome) in [
+            (5_000, Outcome::Released(true)),
+            (
+                12_000,
+                Outcome::Outlived(Failure::outlived("k", Duration::from_secs(2))),
+            ),
+        ] {
+            let mut fleet = connected();
+            acquire(&mut fleet, 0, 1);
+            let (sent, _) = release(&mut fleet, asked_at, 2);
+            fleet.link_down([sent], Failure::closed());
+            fleet.link_up(at(asked_at + 100), true, true);
+            let again = only_sent(&mut fleet, asked_at + 100);
+            fleet.answered(at(asked_at + 200), again, Answer::Released(false));
+            assert_eq!(told(&mut fleet), [(2, outcome)]);
+        }
+    }
+
+    #[test]
+    fn a_release_that_failed_may_be_made_again() {
+        let mut fleet = connected();
+        acquire(&mut fleet, 0, 1);
+        let (_, held) = release(&mut fleet, 100, 2);
+        assert_eq!(held, by(1));
+        fleet.tick(at(5_200), Duration::ZERO);
+        assert!(matches!(told(&mut fleet)[..], [(2, Outcome::Failed(_))]));
+        assert_eq!(release(&mut fleet, 5_300, 3).1, by(1));
+    }
+}

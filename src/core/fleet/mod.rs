@@ -22,6 +22,7 @@ mod command;
 mod errand;
 mod extend;
 mod given;
+mod kept;
 mod lease;
 mod local_queue;
 mod moving;
@@ -48,9 +49,12 @@ use crate::core::ticket::Ticket;
 use ask::Ask;
 pub use ask::Wish;
 use cohort::Asked;
-pub use command::{Answer, Command, Given, Held, Place, Push, Renewal, Reserved, Sent, ServerError, Waiting};
+pub use command::{
+    Answer, Command, Given, Held, Keep, Place, Push, Renewal, Reserved, Sent, ServerError, Waiting,
+};
 use errand::Errand;
 pub use errand::ErrandKind;
+use kept::KeptLocks;
 use lease::Lease;
 use local_queue::Lines;
 use returning::Left;
@@ -67,6 +71,9 @@ pub struct Config {
     pub command_timeout: Duration,
     /// How long the caller's thread may be stuck before its leases are no longer renewed.
     pub max_stall: Duration,
+    /// How long beyond its expiry a lock of `acquire` is kept while this process lives and has not released it; zero: not at
+    /// all.
+    pub acquire_renew: Duration,
     /// How often a lease is passed on between jobs of this process before it goes back; 0: never.
     pub local_handoffs: u32,
     /// A lock without an owner is open to every `acquire`.
@@ -107,6 +114,8 @@ pub struct Fleet {
     errands: HashMap<Ticket, Errand>,
     /// The locks without an owner that were given here.
     given: Grants,
+    /// The locks of `acquire` that are kept beyond their expiry.
+    kept: KeptLocks,
     timers: Timers,
     /// For how long the caller's thread had not answered at the last tick.
     stalled: Duration,
@@ -135,6 +144,7 @@ impl Fleet {
             has_inbox: false,
             errands: HashMap::new(),
             given: Grants::default(),
+            kept: KeptLocks::default(),
             timers: Timers::default(),
             stalled: Duration::ZERO,
             outbox: VecDeque::new(),
@@ -194,6 +204,7 @@ impl Fleet {
         if renews {
             self.renew_due(now);
         }
+        self.renew_kept(now);
         self.drop_passed_over();
     }
 
@@ -208,6 +219,7 @@ impl Fleet {
         self.resend_cancels(fenced);
         self.resend_errands();
         self.renew_at_next_tick(now);
+        self.renew_kept_at_next_tick(now);
         self.resend_asks(now, fenced);
     }
 
@@ -259,6 +271,7 @@ impl Fleet {
             Command::Release { ticket, .. } => self.release_answered(now, ticket, answer),
             Command::Cancel { ticket, .. } => self.cancel_answered(now, ticket, answer),
             Command::Renew { leases } => self.renew_answered(now, at, &leases, answer),
+            Command::Keep { locks } => self.kept_answered(now, at, &locks, &answer),
             Command::Reserve {
                 job,
                 keys,
@@ -315,6 +328,8 @@ impl Fleet {
             self.give_back(now, ticket, false);
         }
         self.leave_errands();
+        // What `acquire` took stays, and ends when it was to end.
+        self.kept.clear();
     }
 
     /// Whether nothing is held, asked, or still to be given back.

@@ -151,6 +151,7 @@ impl Fleet {
         for key in &keys {
             self.given.settle(key, ticket, false);
         }
+        self.keep_no_more_of(ticket, &keys);
         let claim = Claim::Lock { owner, expire: None };
         let wish = Wish {
             keys,

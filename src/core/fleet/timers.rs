@@ -87,7 +87,8 @@ impl Fleet {
     /// When [`Fleet::tick`] has something to do next, or before that: once too often at the most, whatever has come to nothing
     /// since the last.
     pub fn next_deadline(&self) -> Moment {
-        self.timers.first().map_or(Moment::NEVER, |(at, _)| at)
+        let timer = self.timers.first().map_or(Moment::NEVER, |(at, _)| at);
+        timer.min(self.kept.next_deadline())
     }
 
     /// Whether its record still says that something is to be done then.

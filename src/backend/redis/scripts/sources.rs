@@ -97,6 +97,7 @@ script!(
 );
 script!(RELEASES, 7, "at_once.lua", "given.lua", "names.lua", "parts.lua", "list.lua", "queue.lua"; "release_now.lua", "release.lua"; "many.lua", "releases.lua");
 script!(RENEW, 8, "at_once.lua", "parts.lua", "renew.lua");
+script!(KEEP, 12, "keep.lua");
 script!(
     SWEEP,
     9,
