@@ -30,7 +30,10 @@ export type Job<T> = (signal: AbortSignal, lock: HeldLock) => Promise<T> | T;
 
 /** Arguments of `execute`. */
 export interface ExecuteArgs {
-  /** How long to wait for the lock, in seconds. Default: the option `waitLockingTimeout`. 0: try once. */
+  /**
+   * How long to wait for the lock, in seconds. 0: try once. Default: as the options `waitLockingTimeout` and
+   * `waitWhileMoving` say.
+   */
   timeout?: number | null | undefined;
   /**
    * The lease, in seconds: how long the keys stay locked when this process dies. It is renewed for as long as the job
@@ -50,7 +53,8 @@ export interface AcquireArgs {
   /** Whether to queue for a held lock until it is free, for as long as `timeout` says. Default: false. */
   awaitQueue?: boolean | null | undefined;
   /**
-   * How long to queue, in seconds. Default: for ever with `awaitQueue`, else as the option `acquireWait` says.
+   * How long to queue, in seconds. Default: for ever with `awaitQueue`, else as the options `acquireWait` and
+   * `waitWhileMoving` say.
    */
   timeout?: number | null | undefined;
   /** Gives up waiting when it aborts. It has no meaning once the lock is taken. */
