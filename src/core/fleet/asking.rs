@@ -44,7 +44,7 @@ impl Fleet {
             return;
         };
         ask.phase = Phase::Stuck;
-        ask.armed_at = Some(now);
+        ask.armed_at = Some(ask.late_until.map_or(now, |at| at.max(now)));
         if ask.extending {
             ask.held_back = true;
         } else {

@@ -60,6 +60,9 @@ impl Fleet {
         if ask.visit.is_away() {
             // What it did is undone if its caller does not come back.
             ask.may_hold |= matches!(answer, Answer::Granted(_) | Answer::Error(_));
+            if ask.phase != Phase::Queued {
+                self.send_ask(now, ticket);
+            }
             return;
         }
         if matches!(answer, Answer::Granted(_)) && is_over(&ask.wish, sent_at, now) {

@@ -52,7 +52,8 @@ impl Fleet {
     }
 
     /// Until when the server's answer is waited for, if that can say more than it did and has not been asked for this ask's
-    /// sake already.
+    /// sake already. Behind one whose caller is away, the next one asks when that
+    /// is over.
     fn looks_again_until(&self, now: Moment, ask: &Ask) -> Option<Moment> {
         let Patience::WhileMoving { last, .. } = ask.wish.patience else {
             return None;
@@ -61,11 +62,12 @@ impl Fleet {
             return None;
         }
         let keys = &ask.wish.keys;
-        let first = self.lines.first(keys).and_then(|first| self.asks.get(&first));
+        let first = self.lines.first(keys).and_then(|first| self.asks.get(&first))?;
         let is_stale = |(_, seen_at): (Moment, Moment)| seen_at.after(FRESH) <= now;
-        let can_say_more = first.is_some_and(|first| matches!(first.phase, Phase::Waiting | Phase::Sent))
-            && self.lines.movement(keys).is_some_and(is_stale);
-        can_say_more.then(|| now.after(LAST_LOOK).min(last))
+        let asks = first.visit.is_away() || matches!(first.phase, Phase::Waiting | Phase::Sent);
+        let can_say_more = asks && self.lines.movement(keys).is_some_and(is_stale);
+        let absence_ends = first.ends_at.filter(|_| first.visit.is_away());
+        can_say_more.then(|| absence_ends.unwrap_or(now).after(LAST_LOOK).min(last))
     }
 
     fn poll_now(&mut self, now: Moment, ticket: Ticket) {

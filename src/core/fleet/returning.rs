@@ -87,11 +87,11 @@ impl Fleet {
         let phase = ask.phase;
         // What the server said before counts no more: it is asked again.
         ask.busy = None;
-        ask.armed_at = (phase != Phase::Queued).then_some(now);
+        ask.armed_at = None;
         self.attempts.insert(ticket, attempt);
         self.arm_ask(now, attempt);
         match phase {
-            Phase::Waiting | Phase::Stuck => self.send_ask(now, attempt),
+            Phase::Waiting | Phase::Stuck => self.may_ask(now, attempt),
             // Others of this member come first.
             Phase::Queued if patience == Patience::Refuse => {
                 self.refuse(now, attempt);
@@ -99,7 +99,11 @@ impl Fleet {
             }
             Phase::Queued => self.try_to_extend(attempt),
             // Its answer is on its way.
-            Phase::Sent | Phase::Cancelling => {}
+            Phase::Sent | Phase::Cancelling => {
+                if let Some(ask) = self.asks.get_mut(&attempt) {
+                    ask.armed_at = Some(now);
+                }
+            }
         }
     }
 
