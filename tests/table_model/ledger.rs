@@ -94,24 +94,18 @@ impl Ledger {
                     &Answer::Truth(all),
                     "release tells whether all keys were the owner's"
                 );
-                for (key, held) in self.held.extract_if(.., |key, _| freed.contains(&key)) {
-                    self.outlived.forget(&key, held.takers[0]);
-                }
+                let freed: Vec<Arc<str>> = freed.into_iter().cloned().collect();
+                self.release_where(|key, _| freed.contains(key));
             }
             Call::ReleaseAll(owner) => {
-                let is_theirs = |held: &mut Belief| owner.as_ref().is_none_or(|owner| held.owner == *owner);
-                for (key, held) in self.held.extract_if(.., |_, held| is_theirs(held)) {
-                    self.outlived.forget(&key, held.takers[0]);
-                }
+                self.release_where(|_, held| owner.as_ref().is_none_or(|owner| held.owner == *owner));
             }
             Call::Cancel(ticket) => {
                 if self.state(*ticket) == Some(State::Waiting) {
                     self.set(*ticket, State::Over);
                 }
                 self.end_job(*ticket);
-                for (key, held) in self.held.extract_if(.., |_, held| held.takers == [*ticket]) {
-                    self.outlived.forget(&key, held.takers[0]);
-                }
+                self.release_where(|_, held| held.takers == [*ticket]);
             }
             Call::LeaveQueues(client) => {
                 let left = self.leave_queues(*client);
@@ -131,6 +125,18 @@ impl Ledger {
             Call::Nothing => {}
         }
         self.note_effects(now, effects)
+    }
+
+    /// These locks are released: nobody believes in them, and nobody can come too late for them.
+    fn release_where(&mut self, goes: impl Fn(&Arc<str>, &Belief) -> bool) {
+        let outlived = &mut self.outlived;
+        self.held.retain(|key, held| {
+            let stays = !goes(key, held);
+            if !stays {
+                outlived.forget(key, held.takers[0]);
+            }
+            stays
+        });
     }
 
     /// Whether a lock has lapsed by now.
