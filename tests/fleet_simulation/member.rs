@@ -114,7 +114,11 @@ impl Member {
                 },
                 command_timeout: ms(COMMAND_TIMEOUT),
                 max_stall: ms(MAX_STALL),
-                acquire_renew: Duration::ZERO,
+                acquire_renew: if plan.seats.is_multiple_of(2) {
+                    ms(2_000)
+                } else {
+                    Duration::ZERO
+                },
                 local_handoffs: plan.handoffs,
                 ownerless_open: plan.open,
                 limits,

@@ -23,6 +23,9 @@ impl Fleet {
         } else {
             self.given_of(now, &keys)
         };
+        if held == Held::ByOwner(None) && self.released.is_repetition(now, &keys) {
+            return self.tell(ticket, Outcome::Released(false));
+        }
         self.run(now, ticket, ErrandKind::Release { keys, held });
     }
 
@@ -78,6 +81,9 @@ impl Fleet {
             return outcome;
         };
         let is_answered = matches!(outcome, Outcome::Released(_));
+        if is_answered {
+            self.released.note(errand.asked_at, keys);
+        }
         let mut outlived = None;
         for (key, given) in keys.iter().zip(given) {
             let Some(Given { attempt, .. }) = given else {
@@ -198,7 +204,10 @@ mod tests {
         assert_eq!(held, by(2));
         fleet.answered(at(12_800), sent, Answer::Released(true));
         assert_eq!(told(&mut fleet), [(4, Outcome::Released(true))]);
-        assert_eq!(release(&mut fleet, 13_000, 5).1, Held::ByOwner(None));
+        // A repetition, as of a compensation: whoever has the key by now keeps it.
+        fleet.release_ownerless(at(13_000), Ticket::new(5), keys());
+        assert_eq!(told(&mut fleet), [(5, Outcome::Released(false))]);
+        assert_eq!(release(&mut fleet, 13_100, 6).1, Held::ByOwner(None));
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod kept;
 mod lease;
 mod local_queue;
 mod moving;
+mod released;
 mod returning;
 mod settle;
 mod timers;
@@ -57,6 +58,7 @@ pub use errand::ErrandKind;
 use kept::KeptLocks;
 use lease::Lease;
 use local_queue::Lines;
+use released::Releases;
 use returning::Left;
 use timers::{Timer, Timers};
 
@@ -114,6 +116,8 @@ pub struct Fleet {
     errands: HashMap<Ticket, Errand>,
     /// The locks without an owner that were given here.
     given: Grants,
+    /// Those of them that were released of late.
+    released: Releases,
     /// The locks of `acquire` that are kept beyond their expiry.
     kept: KeptLocks,
     timers: Timers,
@@ -144,6 +148,7 @@ impl Fleet {
             has_inbox: false,
             errands: HashMap::new(),
             given: Grants::default(),
+            released: Releases::default(),
             kept: KeptLocks::default(),
             timers: Timers::default(),
             stalled: Duration::ZERO,
