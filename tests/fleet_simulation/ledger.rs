@@ -188,7 +188,7 @@ impl Ledger {
             }
             Outcome::Refused(_) | Outcome::TimedOut(_) => {
                 self.leave_place(now, &claim);
-                self.check_end_of_wait(now, &claim)
+                self.check_end_of_wait(now, &claim, server)
             }
             Outcome::Finished(_) => {
                 self.ended_last = Some(claim.under);

@@ -266,6 +266,13 @@ impl Server {
             .map(|(name, _)| *name)
     }
 
+    /// Whether somebody who stands in the queue of one of `keys` waits for this key as well.
+    pub fn is_wanted_beside(&self, key: &str, keys: &KeySet) -> bool {
+        let wants = |waiter: &Waiter, key: &str| waiter.keys.iter().any(|wanted| **wanted == *key);
+        let beside = |waiter: &Waiter| wants(waiter, key) && keys.iter().any(|other| wants(waiter, other));
+        self.waiters.values().any(beside)
+    }
+
     pub(super) fn head(&self, key: &str) -> Option<Attempt> {
         let (_, name) = self.queues.get(key)?.line.first()?;
         Some(*name)

@@ -7,6 +7,7 @@ use medusa_locking_native::core::owner::Owner;
 
 use super::claims::{Check, Claim, Stand};
 use super::ledger::{FAIR_RTT, Ledger};
+use super::member::COMMAND_TIMEOUT;
 use super::plan::{KEYS, Wait};
 use super::returns::COMES_BACK_WITHIN;
 use super::server::{Attempt, Holder, OLD_NODE, Server, holder_of};
@@ -42,12 +43,11 @@ impl Hands {
         self.changed_at.max(self.told_at)
     }
 
-    /// Whether it is with one holder for `span` at `now`, or was when somebody may have looked last.
-    fn is_stuck_for(&self, member: usize, now: u64, span: u64) -> bool {
+    /// Whether it is with one holder for `span` at `now`, or was when somebody may have looked last, `looked` ms ago.
+    fn is_stuck_for(&self, member: usize, now: u64, span: u64, looked: u64) -> bool {
         let span = span - (span * 20 / 1000).min(span) - 2.min(span);
         let (from, to) = self.before;
         let is_held = self.held_as.is_some() && self.changed_for(member) + span <= now;
-        let looked = FRESH + 4 * FAIR_RTT;
         is_held || (to + looked >= now && from + span <= to + looked)
     }
 }
@@ -80,7 +80,7 @@ impl Ledger {
     }
 
     /// Property 10: a default wait has ended because a lock has not changed hands for its span, or at its last moment.
-    pub fn check_end_of_wait(&mut self, now: u64, claim: &Claim) -> Check {
+    pub fn check_end_of_wait(&mut self, now: u64, claim: &Claim, server: &Server) -> Check {
         let Wait::Moving { span, most } = claim.wait else {
             return Ok(());
         };
@@ -91,26 +91,37 @@ impl Ledger {
         if now > claim.asked_at + span + LAST_LOOK {
             self.see("a default wait went on");
         }
+        let mut looked = FRESH + 4 * FAIR_RTT;
+        if self.is_behind_one_that_is_away(now, claim) {
+            looked += COMES_BACK_WITHIN + LAST_LOOK;
+        }
         let is_stuck = |key: &&str| {
             let hands = self.hands.get(*key);
-            hands.is_some_and(|hands| hands.is_stuck_for(claim.id.member, now, span))
+            hands.is_some_and(|hands| hands.is_stuck_for(claim.id.member, now, span, looked))
         };
         let wants = |key: &&str| claim.wants(key);
         // Who stands before it at a key that is free waits for others of its own, or did when it was looked last.
         let waited = |other: &Claim| {
             let is_kept = other.stand == Stand::No && other.owner().is_some();
             let kept = if is_kept { COMES_BACK_WITHIN } else { 0 };
-            other.stand == Stand::Asks || other.since + kept + FRESH + 4 * FAIR_RTT >= now
+            other.stand == Stand::Asks || other.since + kept + looked >= now
         };
         let heads_want = |key: &&str| {
             let mut others = self.claims.iter().filter(|other| waited(other));
             others.any(|other| other.wants(key) && other.shares_a_key_with(&claim.keys))
+                || server.is_wanted_beside(key, &claim.keys)
         };
         let counts = KEYS
             .iter()
             .any(|key| is_stuck(key) && (wants(key) || heads_want(key)));
         let counts = counts || self.is_behind_a_job(now, claim, span);
-        if !counts && self.was_fair_for(claim.id.member, now, span + LAST_LOOK + 4 * FAIR_RTT) {
+        if !counts
+            && self.was_fair_for(
+                claim.id.member,
+                now,
+                span + LAST_LOOK + 4 * FAIR_RTT + self.late(),
+            )
+        {
             return Err(format!(
                 "property 10: {claim:?} ended while its locks changed hands: {:?}",
                 self.hands
@@ -133,7 +144,10 @@ impl Ledger {
             let Wait::Moving { span, .. } = claim.wait else {
                 continue;
             };
-            let within = span + LAST_LOOK + 4 * FAIR_RTT;
+            let mut within = span + LAST_LOOK + 4 * FAIR_RTT + self.late();
+            if self.is_behind_one_that_is_away(now, claim) {
+                within += COMES_BACK_WITHIN;
+            }
             if now <= claim.asked_at + within {
                 continue;
             }
@@ -151,6 +165,21 @@ impl Ledger {
             }
         }
         Ok(())
+    }
+
+    /// For how long commands of an old connection may run, for which nothing is asked meanwhile.
+    fn late(&self) -> u64 {
+        self.answered_within - COMMAND_TIMEOUT
+    }
+
+    /// The first of its member for its keys may be one whose caller is away: nobody looks for `claim` meanwhile.
+    fn is_behind_one_that_is_away(&self, now: u64, claim: &Claim) -> bool {
+        let is_here = |other: &&Claim| other.id.member == claim.id.member && other.keys == claim.keys;
+        let may_be_away = |other: &Claim| {
+            let was_refused = other.stand == Stand::No && other.owner().is_some();
+            was_refused && now <= other.since + 3 * COMES_BACK_WITHIN
+        };
+        self.claims.iter().filter(is_here).any(may_be_away)
     }
 
     /// Whether a lock is held against all who wait for it at the member of `claim`. When a node that knows no queue took it,

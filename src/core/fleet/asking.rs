@@ -161,7 +161,7 @@ impl Fleet {
             return self.start_cancel(ticket);
         }
         if ask.visit.is_away() {
-            return self.keep_for_caller(ticket);
+            return self.keep_for_caller(now, ticket);
         }
         if is_over(&ask.wish, grant.sent_at, now) {
             // The answer took longer than the lease lasts. Asking again under the same id extends it, if it is still

@@ -164,10 +164,11 @@ impl Fleet {
     }
 
     /// The server has granted a lock to a caller that is away: it claims it again when it comes back.
-    pub(super) fn keep_for_caller(&mut self, ticket: Ticket) {
+    pub(super) fn keep_for_caller(&mut self, now: Moment, ticket: Ticket) {
         if let Some(ask) = self.asks.get_mut(&ticket) {
             ask.may_hold = true;
             ask.phase = Phase::Waiting;
+            self.lines.moved(now, &ask.wish.keys);
         }
     }
 
