@@ -278,7 +278,8 @@ impl Server {
             });
             if is_its {
                 self.write(false)?;
-                let expires_at = self.clock + ms(lock.expire);
+                let before = self.lock(&lock.key).and_then(|held| held.expires_at);
+                let expires_at = before.max(Some(self.clock + ms(lock.expire))).unwrap_or(0);
                 if let Some(Value::Lock(held)) = self.values.get_mut(&lock.key) {
                     held.expires_at = Some(expires_at);
                 }

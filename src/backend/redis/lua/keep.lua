@@ -23,7 +23,8 @@ local reply = {}
 for i = 1, #KEYS / 2 do
   local lock, record = KEYS[2 * i - 1], KEYS[2 * i]
   local is_kept = is_its(lock, record, ARGV[3 * i - 2], ARGV[3 * i - 1])
-  if is_kept then
+  -- Another attempt of the owner, which claimed late what had been handed over to it, may have asked for longer.
+  if is_kept and redis.call('PTTL', lock) < tonumber(ARGV[3 * i]) then
     local ends_at = string.format('%.0f', now + ARGV[3 * i])
     redis.call('PEXPIREAT', lock, ends_at)
     redis.call('PEXPIREAT', record, ends_at)
