@@ -91,6 +91,8 @@ export async function startServer(env) {
   const server = await launch(process.execPath, [cli, "start", "--host", "127.0.0.1", "--port", String(port)], {
     readyText: READY,
     startTimeoutMs: START_TIMEOUT_MS,
+    // They have nothing to save, and asked to end they would wait for a database and a Redis that may have ended first.
+    stopSignal: "KILL",
     spawnOptions: { cwd: folder, env: { ...process.env, ...env } },
   });
   if (server.ready) return { url: `http://127.0.0.1:${port}`, ...server };
