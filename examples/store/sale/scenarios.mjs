@@ -165,7 +165,7 @@ function killedServer({ killed }) {
       const sellsAgainMs = Math.min(...sold.map(({ at }) => at)) - killedAt;
       return {
         replies,
-        note: `sells again after ${(sellsAgainMs / 1000).toFixed(1)} s`,
+        note: sold.length > 0 ? `sells again after ${(sellsAgainMs / 1000).toFixed(1)} s` : "does not sell again",
         sellsAgainMs,
         holds: [
           equal("carts of the other server completed in the end", killed, sold.length),

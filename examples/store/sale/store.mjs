@@ -19,7 +19,7 @@ const READY = "Server is ready on port";
 export async function installStore() {
   await installPackages({
     folder,
-    label: "installing the store's npm packages (a thousand, two minutes the first time)",
+    label: "installing the store's npm packages (850, a minute or two the first time)",
     flags: ["--ignore-scripts"], // of what they would do, nothing is needed here
   });
   await installThisPackage();
@@ -59,9 +59,10 @@ export function environment({ databaseUrl, redisUrl, provider }) {
   };
 }
 
-/** Creates the database and its tables. */
+/** Creates the tables. The scripts that are skipped change the data of stores that are older. */
 export async function migrate(env) {
-  await quietly("creating the database (medusa db:migrate)", [process.execPath, cli, "db:migrate"], { env, cwd: folder });
+  const command = [process.execPath, cli, "db:migrate", "--skip-scripts"];
+  await quietly("creating the database (medusa db:migrate)", command, { env, cwd: folder });
 }
 
 /** Puts a catalogue of these items (`{ name: stock }`) into the store; resolves with the ids that a storefront needs. */
@@ -90,6 +91,8 @@ export async function startServer(env) {
   const server = await launch(process.execPath, [cli, "start", "--host", "127.0.0.1", "--port", String(port)], {
     readyText: READY,
     startTimeoutMs: START_TIMEOUT_MS,
+    // They have nothing to save, and asked to end they would wait for a database and a Redis that may have ended first.
+    stopSignal: "KILL",
     spawnOptions: { cwd: folder, env: { ...process.env, ...env } },
   });
   if (server.ready) return { url: `http://127.0.0.1:${port}`, ...server };
