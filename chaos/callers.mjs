@@ -8,11 +8,12 @@ const SECOND = 1000;
 /** Calls one after the other until the store is to be quiet. */
 export async function caller(store) {
   const { random } = store;
-  const kinds = { execute: 80, acquire: 9, queue: 7, foreign: 4 };
+  const kinds = { execute: 72, acquire: 8, queue: 6, step: 10, foreign: 4 };
   while (!store.quiet) {
     const kind = random.weighted(kinds);
     if (kind === "execute") await execute(store, drawJob(store));
     else if (kind === "foreign") await releaseForeign(store, random.pick(store.keys));
+    else if (kind === "step") await lockStep(store);
     else await acquireAndRelease(store, kind === "queue");
     await sleep(random.between(0, 20));
   }
@@ -98,6 +99,35 @@ async function acquireAndRelease(store, awaitQueue) {
   const releaseId = store.nextId();
   record({ e: "ask", id: releaseId, op: "release", keys, of: id });
   await answered(store, releaseId, () => locking.release(keys, { ownerId }));
+}
+
+/** How long Medusa's lock step sleeps between two tries. */
+const STEP_PAUSE_MS = 300;
+/** How long our provider lets it wait at the most, while the lock changes hands. */
+const STEP_WAIT_MS = 30 * SECOND;
+
+/** As a workflow of Medusa does: asks without an owner, again and again until its own time is over, works, and releases. */
+async function lockStep(store) {
+  const { random, record, locking, counts } = store;
+  const keys = [random.pick(store.keys)];
+  const expire = random.pick([1, 1, 2]);
+  const until = performance.now() + random.pick([2, 2, 2, 10]) * SECOND;
+  for (;;) {
+    const id = store.nextId();
+    const longest = store.provider === "native" ? { timeout: STEP_WAIT_MS } : {};
+    record({ e: "ask", id, op: "step", keys, expire: expire * SECOND, ...longest });
+    const refused = await answered(store, id, () => locking.acquire(keys, { expire, ownerId: undefined, provider: undefined }));
+    if (!refused) {
+      counts.granted += 1;
+      await sleep(random.between(0, 60));
+      const releaseId = store.nextId();
+      record({ e: "ask", id: releaseId, op: "release", keys, of: id });
+      await answered(store, releaseId, () => locking.release(keys, { ownerId: undefined, provider: undefined }));
+      return;
+    }
+    if (store.quiet || performance.now() >= until) return;
+    await sleep(STEP_PAUSE_MS);
+  }
 }
 
 /** The token of an acquired lock is told by `inspect`, for as long as it is held. Without the server it stays unknown. */

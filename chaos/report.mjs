@@ -1,5 +1,7 @@
 // A run as text, and as an object for --json.
 
+import { ACQUIRES } from "./check/exclusion.mjs";
+
 const EVENTS_MAX = 40;
 const SHOWN_PER_PROPERTY = 3;
 /** How much before and after a violation is shown, in ms. */
@@ -13,7 +15,7 @@ export function summary({ options, history, verdicts }) {
   const faults = {};
   for (const { e, kind } of history.events) if (e === "fault") faults[kind] = (faults[kind] ?? 0) + 1;
   const jobs = history.calls.filter(({ op }) => op === "execute");
-  const granted = history.calls.filter((call) => call.in !== undefined || ((call.op === "acquire" || call.op === "queue") && call.ok));
+  const granted = history.calls.filter((call) => call.in !== undefined || (ACQUIRES.includes(call.op) && call.ok));
   const waits = jobs.filter((call) => call.in !== undefined).map((call) => call.in - call.ask).sort((a, b) => a - b);
   const refusals = {};
   for (const { ok, code } of history.calls) if (ok === false) refusals[shortCode(code)] = (refusals[shortCode(code)] ?? 0) + 1;

@@ -52,7 +52,7 @@ function waits(call, commandTimeout) {
     if (out === undefined) return [waiting];
     return [waiting, { from: out, to: ans, limit: giveBack, what: "the end of an execute" }];
   }
-  if (op === "queue") return timeout === undefined ? [] : [{ from: ask, to: ans, limit: timeout, what: "a queued acquire" }];
+  if (op === "queue" || op === "step") return timeout === undefined ? [] : [{ from: ask, to: ans, limit: timeout, what: `a ${op === "queue" ? "queued acquire" : "lock step"}` }];
   return [{ from: ask, to: ans, limit: commandTimeout, what: `the answer to ${op === "acquire" ? "an acquire" : "a release"}` }];
 }
 

@@ -5,6 +5,10 @@ import { touching } from "./spans.mjs";
 
 /** An abort this much behind a lapse is in time: the scheduler of a busy machine takes so long to run a thread. */
 const JITTER_MS = 60;
+/** By how much the server's clock, by which a lock expires, may run faster than the judge's: what README assumes. */
+const CLOCK_RATE = 0.02;
+/** The calls that take a lock which is not a job's. */
+export const ACQUIRES = ["acquire", "queue", "step"];
 /** What an answer may have been under way to a caller that waited for its lock. */
 const REPLY_MS = 250;
 
@@ -32,11 +36,11 @@ function holdOfJob(call) {
 // Its expiry runs from the grant, which is later than the asking; for one that waited, it is only known to be shortly
 // before the answer, if its process was running.
 function holdOfAcquire(call, release, processes) {
-  if ((call.op !== "acquire" && call.op !== "queue") || !call.ok) return undefined;
+  if (!ACQUIRES.includes(call.op) || !call.ok) return undefined;
   const { stops, halts } = processes[call.process];
-  const waited = call.op === "queue" && touching([...stops, ...halts], call.ans - REPLY_MS, call.ans).length === 0;
+  const waited = call.op !== "acquire" && touching([...stops, ...halts], call.ans - REPLY_MS, call.ans).length === 0;
   const grantedBy = waited ? Math.max(call.ask, call.ans - REPLY_MS) : call.ask;
-  return { from: call.ans, to: Math.min(release?.ask ?? Infinity, grantedBy + call.expire) };
+  return { from: call.ans, to: Math.min(release?.ask ?? Infinity, grantedBy + call.expire * (1 - CLOCK_RATE)) };
 }
 
 /** @returns {{ violations: object[], counts: object }} */

@@ -59,7 +59,7 @@ function changes(history) {
   const killedAt = (call) => history.processes[call.process].killedAt ?? Infinity;
   // First: at one and the same time, who is served stops waiting before it holds.
   for (const call of history.calls) {
-    if (call.op !== "execute" && call.op !== "queue") continue;
+    if (call.op !== "execute" && call.op !== "queue" && call.op !== "step") continue;
     const ends = call.in ?? call.ans ?? Math.min(killedAt(call), history.end);
     list.push({ at: call.ask, change: (_, waiting) => waiting.add(call), call });
     list.push({ at: ends, change: (_, waiting) => waiting.delete(call), call });
