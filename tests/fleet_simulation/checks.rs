@@ -21,7 +21,7 @@
 //! 9. Who keeps asking is served before those who asked when its request was kept already; who does not come back holds up
 //!    nobody for longer than a second and what it takes to cancel.
 //! 10. A default wait ends where a lock has not changed hands for its span, and no later than that is found out; or at its
-//!    last moment.
+//!     last moment.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -15,9 +15,6 @@ use super::server::{Attempt, Holder, OLD_NODE, Server, holder_of};
 /// How long the end of a wait is put off for one more look at the lock, in ms.
 const LAST_LOOK: u64 = 150;
 
-/// For how long what the server said of a lock is taken for true, in ms.
-const FRESH: u64 = 50;
-
 /// When a key changed hands.
 #[derive(Debug, Default)]
 pub struct Hands {
@@ -91,7 +88,7 @@ impl Ledger {
         if now > claim.asked_at + span + LAST_LOOK {
             self.see("a default wait went on");
         }
-        let mut looked = FRESH + 4 * FAIR_RTT;
+        let mut looked = LAST_LOOK + 4 * FAIR_RTT;
         if self.is_behind_one_that_is_away(now, claim) {
             looked += COMES_BACK_WITHIN + LAST_LOOK;
         }
@@ -151,8 +148,10 @@ impl Ledger {
             if now <= claim.asked_at + within {
                 continue;
             }
+            let passed_at = self.passed_at(claim);
             let is_stuck = |key: &Arc<str>| {
                 let since = self.hands.get(&**key).map_or(now, Hands::changed_for_anybody);
+                let since = since.max(passed_at);
                 since + within < now && self.is_others(key, claim, server)
             };
             let stuck = claim.keys.iter().find(|key| is_stuck(key));
@@ -165,6 +164,14 @@ impl Ledger {
             }
         }
         Ok(())
+    }
+
+    /// When the last job ended that had its place before `claim` at its member.
+    fn passed_at(&self, claim: &Claim) -> u64 {
+        let is_here = |other: &&Claim| other.id.member == claim.id.member && other.keys == claim.keys;
+        let here = self.claims.iter().filter(is_here);
+        let ended = here.filter(|other| other.is_job() && other.stand != Stand::Asks);
+        ended.map(|other| other.since).max().unwrap_or(0)
     }
 
     /// For how long commands of an old connection may run, for which nothing is asked meanwhile.

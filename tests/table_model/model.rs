@@ -369,9 +369,14 @@ impl Model {
     }
 
     fn let_go(&mut self, now: Moment, condition: impl Fn(&str, &Held) -> bool) {
-        let freed = self.held.extract_if(.., |key, held| condition(key, held));
-        let freed: Vec<Arc<str>> = freed.map(|(key, _)| key).collect();
-        self.changed_at.extend(freed.into_iter().map(|key| (key, now)));
+        let changed_at = &mut self.changed_at;
+        self.held.retain(|key, held| {
+            let goes = condition(key, held);
+            if goes {
+                changed_at.insert(Arc::clone(key), now);
+            }
+            !goes
+        });
     }
 
     fn tell(&mut self, client: Client, ticket: Ticket, news: News) {
