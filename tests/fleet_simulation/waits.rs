@@ -15,9 +15,6 @@ use super::server::{Attempt, Holder, OLD_NODE, Server, holder_of};
 /// How long the end of a wait is put off for one more look at the lock, in ms.
 const LAST_LOOK: u64 = 150;
 
-/// For how long what the server said of a lock is taken for true, in ms.
-const FRESH: u64 = 50;
-
 /// When a key changed hands.
 #[derive(Debug, Default)]
 pub struct Hands {
@@ -26,7 +23,7 @@ pub struct Hands {
     held_as: Option<(Attempt, u64)>,
     changed_at: u64,
     /// From when to when it was held before that.
-    before: (u64, u64),
+    before: Vec<(u64, u64)>,
     /// When a job was told last at each member that it has the key: a grant that is passed on changes nothing in the server.
     told: BTreeMap<usize, u64>,
     /// When anybody was.
@@ -46,9 +43,9 @@ impl Hands {
     /// Whether it is with one holder for `span` at `now`, or was when somebody may have looked last, `looked` ms ago.
     fn is_stuck_for(&self, member: usize, now: u64, span: u64, looked: u64) -> bool {
         let span = span - (span * 20 / 1000).min(span) - 2.min(span);
-        let (from, to) = self.before;
         let is_held = self.held_as.is_some() && self.changed_for(member) + span <= now;
-        is_held || (to + looked >= now && from + span <= to + looked)
+        let was_held = |(from, to): &(u64, u64)| to + looked >= now && from + span <= to + looked;
+        is_held || self.before.iter().any(was_held)
     }
 }
 
@@ -60,7 +57,7 @@ impl Ledger {
             let hands = self.hands.entry(key).or_default();
             if held_as.is_none() || held_as != hands.held_as {
                 if hands.held_as.is_some() {
-                    hands.before = (hands.changed_at, now);
+                    hands.before.push((hands.changed_at, now));
                 }
                 hands.changed_at = now;
                 hands.held_as = held_as;
@@ -91,7 +88,7 @@ impl Ledger {
         if now > claim.asked_at + span + LAST_LOOK {
             self.see("a default wait went on");
         }
-        let mut looked = FRESH + 4 * FAIR_RTT;
+        let mut looked = LAST_LOOK + 4 * FAIR_RTT;
         if self.is_behind_one_that_is_away(now, claim) {
             looked += COMES_BACK_WITHIN + LAST_LOOK;
         }
@@ -151,8 +148,10 @@ impl Ledger {
             if now <= claim.asked_at + within {
                 continue;
             }
+            let passed_at = self.passed_at(claim);
             let is_stuck = |key: &Arc<str>| {
                 let since = self.hands.get(&**key).map_or(now, Hands::changed_for_anybody);
+                let since = since.max(passed_at);
                 since + within < now && self.is_others(key, claim, server)
             };
             let stuck = claim.keys.iter().find(|key| is_stuck(key));
@@ -165,6 +164,14 @@ impl Ledger {
             }
         }
         Ok(())
+    }
+
+    /// When the last job ended that had its place before `claim` at its member.
+    fn passed_at(&self, claim: &Claim) -> u64 {
+        let is_here = |other: &&Claim| other.id.member == claim.id.member && other.keys == claim.keys;
+        let here = self.claims.iter().filter(is_here);
+        let ended = here.filter(|other| other.is_job() && other.stand != Stand::Asks);
+        ended.map(|other| other.since).max().unwrap_or(0)
     }
 
     /// For how long commands of an old connection may run, for which nothing is asked meanwhile.
