@@ -55,8 +55,8 @@ export interface LocksOptions {
   acquireWait?: number | undefined;
   /**
    * How long `execute` and a plain `acquire` wait in all, in seconds, while the lock changes hands and where the call
-   * has no `timeout`. A lock that one holder keeps is given up on after `waitLockingTimeout` or `acquireWait`. 0: a change of
-   * hands does not prolong a wait. Default: 30.
+   * has no `timeout`. A lock that one holder keeps is given up on after `waitLockingTimeout` or `acquireWait`. 0: a
+   * change of hands does not prolong a wait. Default: 30.
    */
   waitWhileMoving?: number | undefined;
   /**
