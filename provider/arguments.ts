@@ -16,7 +16,10 @@ export const NAME_BYTES_MAX = 16_384;
 /** The most different keys that one call may name. */
 export const KEYS_PER_CALL_MAX = 10_000;
 
-/** The most bytes of UTF-8 of all different keys of one call together: one script call, for which the server does nothing else. */
+/**
+ * The most bytes of UTF-8 of all different keys of one call together: they go in one script call, during which the server
+ * serves nobody else.
+ */
 export const KEYS_BYTES_MAX = 4_194_304;
 
 /** The longest array of keys that is looked at, duplicates included. */
@@ -42,7 +45,7 @@ export interface ReadExecuteArgs {
 export interface ReadAcquireArgs extends ReadExecuteArgs {
   readonly ownerId: string | null;
   readonly awaitQueue: boolean;
-  /** It is what Medusa's `acquireLockStep` makes of its input: of nobody, with an expiry, and naming a provider or none. */
+  /** As Medusa's `acquireLockStep` calls: without an owner, with an expiry, and with `provider`, which may be undefined. */
   readonly isLockStep: boolean;
 }
 

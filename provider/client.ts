@@ -83,7 +83,7 @@ export class Client {
     return (answer & 1) !== 0;
   }
 
-  /** A holder came to release after its lock had lapsed: it is told `false`, and whoever watches over the process why. */
+  /** A holder came to release after its lock had lapsed: its `release` answers `false`, and a warning says why. */
   outlived(detail: NativeFailure | null): void {
     if (detail !== null) {
       this.embedding.outlived(detail.message);

@@ -11,7 +11,7 @@ export interface Embedding {
   lost(error: LockError): void;
   /** A job ended well under its lock, which then could not be given back: it stays until its lease runs out. */
   unreleased(error: LockError): void;
-  /** A lock without an owner was to be released after it had lapsed: whoever held it was not alone. Its caller is told `false`. */
+  /** A lock without an owner was to be released after it had lapsed: it may not have been exclusive. `release` answers `false`. */
   outlived(message: string): void;
   /** Options were given that have no effect. */
   ignored(options: readonly string[]): void;

@@ -2,8 +2,8 @@
  * Which jobs a call is made in: what a job that would wait for itself is told by.
  *
  * A job's context is what is called within it, also after an `await` or in a timer. Following that (`always`) takes an
- * `AsyncLocalStorage`, which makes every promise of the process dearer on Node.js 20 and 22, and a job on all versions. Until
- * a job first awaits, a variable says as much, and costs nothing (`before-await`).
+ * `AsyncLocalStorage`, which makes every promise of the process slower on Node.js 20 and 22, and a job on all versions.
+ * Until a job first awaits, a variable says as much, and costs next to nothing (`before-await`).
  *
  * A context says what a call was made in, not who waits for it, and knows nothing of other threads. So a call that its job
  * does not wait for is taken for one that it does, as long as the job holds its keys; when it has ended, its context says

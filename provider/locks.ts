@@ -16,7 +16,7 @@ import type { AcquireArgs, ExecuteArgs, Job, LockInfo, LockStats, OwnerArgs } fr
 /** The addon's `waitMs` for a wait without end. */
 const FOREVER = -1;
 
-/** The addon's `waitMs` for what the options say, and on while the line moves. */
+/** The addon's `waitMs` for what the options say, prolonged while the lock changes hands. */
 const DEFAULT_WAIT = -2;
 
 /**
@@ -307,8 +307,8 @@ function acquiredBy(client: Client, refusal: Refusal): Reader<void> {
 
 /**
  * The refusal of an `acquire`: how it is worded depends on what the caller asked for, not on how long it waited. Having
- * queued for `acquireWait` does not make a plain one something else: its callers look for that refusal. Only one that would
- * have waited for its own job, which holds `ownKey`, is told so.
+ * queued for `acquireWait` does not change the words for a plain one: its callers look for them. Only one that would have
+ * waited for its own job, which holds `ownKey`, is told so.
  */
 function blocked(awaitQueue: boolean, ownKey: string | undefined): Refusal {
   if (ownKey !== undefined) {

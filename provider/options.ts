@@ -21,8 +21,9 @@ export interface LocksOptions {
   /** What the names of locks begin with in Redis. In memory, the name of the table. Default: `medusa_lock:`. */
   namespace?: string | undefined;
   /**
-   * How long `execute` waits for a lock, in seconds, where the call does not say. It is there to give up on a lock that is
-   * stuck: while the lock changes hands it begins anew, see `waitWhileMoving`. A number in a string will do. Default: 5.
+   * How long `execute` waits for a lock, in seconds, where the call has no `timeout`. It is there to give up on a lock
+   * that one holder keeps: each time the lock changes hands the wait begins anew, see `waitWhileMoving`. A number in a
+   * string will do. Default: 5.
    */
   waitLockingTimeout?: number | string | undefined;
   /**
@@ -45,22 +46,23 @@ export interface LocksOptions {
    */
   lease?: number | undefined;
   /**
-   * How long a plain `acquire` queues for a held lock before it is refused, in seconds. A number counts for every such
-   * call. Default: 2 for the calls that Medusa's own workflows make for carts, orders and payments (no owner, an `expire`, and
-   * the property `provider`), so that customers who press a button at the same time are served one after the other and not
-   * refused; 0 for every other, whose caller wants to know at once.
+   * How long a plain `acquire`, without `awaitQueue` and `timeout`, queues for a held lock before it is refused, in
+   * seconds. A number, also 0, counts for every such call. Default: 2 for the calls that Medusa's own workflows make
+   * for carts, orders and payments (no owner, an `expire`, and the property `provider`), so that customers who press a
+   * button at the same time are served one after the other; 0 for all others, whose callers want to know at once. Each
+   * time the lock changes hands the wait begins anew, see `waitWhileMoving`.
    */
   acquireWait?: number | undefined;
   /**
-   * How long `execute` and `acquire` wait in all, in seconds, where the call does not say and the lock changes hands all the
-   * time: who waits in a line that moves will have its turn. A lock that one holder keeps is given up on after
-   * `waitLockingTimeout` or `acquireWait`. 0: the line makes no difference. Default: 30.
+   * How long `execute` and a plain `acquire` wait in all, in seconds, while the lock changes hands and where the call
+   * has no `timeout`. A lock that one holder keeps is given up on after `waitLockingTimeout` or `acquireWait`. 0: a
+   * change of hands does not prolong a wait. Default: 30.
    */
   waitWhileMoving?: number | undefined;
   /**
-   * How long beyond its `expire` a lock of `acquire` is kept while the process that took it lives and has not released it, in
-   * seconds. For stores whose workflows outlast the 10 s of their locks. A dead process's lock still ends with its `expire`.
-   * Default: 0.
+   * How long beyond its `expire` a lock of `acquire` is kept while the process that took it lives and has not released
+   * it, in seconds. For stores whose workflows outlast the expiry of their locks. The lock of a process that dies still
+   * ends within its `expire`. Default: 0.
    */
   acquireRenew?: number | undefined;
   /**
@@ -69,8 +71,8 @@ export interface LocksOptions {
    */
   ownerless?: "exclusive" | "open" | undefined;
   /**
-   * How long the event loop may be stuck before leases are no longer renewed, in seconds: a process that hangs for
-   * ever must not lock for ever. Default: 300.
+   * How long the event loop may be stuck before leases, and locks with `acquireRenew`, are no longer renewed, in
+   * seconds: a process that hangs for ever must not lock for ever. Default: 300.
    */
   maxStall?: number | undefined;
   /**
@@ -83,9 +85,9 @@ export interface LocksOptions {
   shutdownGrace?: number | undefined;
   /**
    * Where a job that asks for a lock that it holds itself is refused at once (`LOCK_SELF_WAIT`), instead of waiting in
-   * vain. `before-await`: in what it does before it first awaits, which costs nothing. `always`: also after that, which
-   * makes promises dearer, see README. `never`: it waits until its time is over. Default: `always` where NODE_ENV is
-   * `development` or `test`, else `before-await`.
+   * vain. `before-await`: in the calls that it makes before it first awaits, which costs next to nothing. `always`:
+   * also after that, which makes promises slower, see README. `never`: nowhere, it waits until its time is over.
+   * Default: `always` where NODE_ENV is `development` or `test`, else `before-await`.
    */
   detectSelfWait?: SelfWaitDetection | undefined;
 }
@@ -165,7 +167,7 @@ function readNamespace(reader: OptionReader, keyPrefix: string): string {
   return namespace;
 }
 
-/** By default, whoever writes the code is told wherever it waits for itself, and a store in production does not pay for it. */
+/** By default, whoever writes the code is told wherever it waits for itself; in production the cost is saved. */
 function readSelfWaitDetection(reader: OptionReader): SelfWaitDetection {
   const { NODE_ENV: environment } = process.env;
   const byDefault = environment === "development" || environment === "test" ? "always" : "before-await";
