@@ -27,7 +27,7 @@ class Times {
   }
 
   print() {
-    const short = (ms) => (ms === undefined ? "" : ms.toPrecision(2).replace(/e\+\d+$/, () => "") && String(Number(ms.toPrecision(2))));
+    const short = (ms) => (ms === undefined ? "" : String(Number(ms.toPrecision(2))));
     console.log(`| | ${COUNTS.join(" | ")} |`);
     console.log(`|---|${COUNTS.map(() => "---|").join("")}`);
     for (const [name, row] of this.rows) console.log(`| ${name} | ${COUNTS.map((count) => short(row.get(count))).join(" | ")} |`);

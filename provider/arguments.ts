@@ -84,6 +84,10 @@ export function readKeys(keys: unknown): string | string[] {
 }
 
 function checkTotal(names: readonly string[]): void {
+  // So few cannot be too long together, and of most others the length says so.
+  if (names.length * NAME_BYTES_MAX <= KEYS_BYTES_MAX) {
+    return;
+  }
   const units = names.reduce((sum, name) => sum + name.length, 0);
   if (units * BYTES_PER_UNIT_MAX <= KEYS_BYTES_MAX) {
     return;
