@@ -76,7 +76,7 @@ export function lockTimedOut(key: string | undefined): LockError {
 /** The refusal of a wait that could end in nothing but its time-out: the caller's own job holds the key. */
 export function lockSelfWait(key: string): LockError {
   const todo = "do this work without asking for the lock again, for the job has it, or start it after the job has ended";
-  const what = `Would wait in vain for the lock for key "${key}": it is held by the job that this call is made in`;
+  const what = `Would wait in vain for the lock for key "${shownKey(key)}": it is held by the job that this call is made in`;
   return new LockError("LOCK_SELF_WAIT", `${what}; ${todo}`, { key });
 }
 

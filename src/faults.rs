@@ -23,7 +23,10 @@ pub fn script(source: &'static str) -> &'static str {
         let name = std::env::var("LOCKING_FAULT").ok()?;
         Some(match name.as_str() {
             // Whoever releases a lock frees it, whoever holds it.
-            "release-without-owner-check" => ("if holders[i] == owner or ", "if holders[i] or "),
+            "release-without-owner-check" => (
+                "local is_its = holders[i] == owner or ",
+                "local is_its = holders[i] or ",
+            ),
             // The server says that it has renewed a lease and has not.
             "no-renewal" => ("redis.call('PEXPIRE', KEYS[i], lease)", ""),
             // Every grant has the same fencing token.

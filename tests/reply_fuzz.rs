@@ -18,7 +18,8 @@ use medusa_locking_native::backend::redis::replies::decode;
 use medusa_locking_native::backend::redis::resp::{DEPTH_MAX, ELEMENTS_MAX, Parser, Reply};
 use medusa_locking_native::backend::redis::server_error::explain;
 use medusa_locking_native::core::fleet::{Answer, Command, Reserved};
-use medusa_locking_native::core::ticket::Ticket;
+use medusa_locking_native::core::fleet::{Answer, Command, Reserved};
+use medusa_locking_native::core::key::KEY_BYTES_MAX;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::RngAlgorithm;
@@ -27,6 +28,9 @@ use proptest::test_runner::RngAlgorithm;
 const CASES: u32 = 4_000;
 /// The most characters of a server's words that a message to a caller may hold, the rest of the message included.
 const MESSAGE_CHARS_MAX: usize = 2_000;
+
+/// The longest name of a lock: a namespace of 256 characters and a key, in bytes.
+const LOCK_BYTES_MAX: usize = 4 * 256 + KEY_BYTES_MAX;
 
 fn config() -> ProptestConfig {
     let from_environment = ProptestConfig::default();
@@ -241,6 +245,6 @@ proptest! {
     ) {
         let explained = explain(&format!("{code} {rest}"), "localhost:6379");
         prop_assert!(explained.failure.message.chars().count() < MESSAGE_CHARS_MAX);
-        prop_assert!(explained.failure.key.is_none_or(|key| key.chars().count() < MESSAGE_CHARS_MAX));
+        prop_assert!(explained.failure.key.is_none_or(|key| key.len() <= LOCK_BYTES_MAX));
     }
 }

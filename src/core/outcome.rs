@@ -104,8 +104,9 @@ impl Failure {
     /// A lock without an owner was to be released by whoever was given it, `late` after it had lapsed.
     pub fn outlived(key: &str, late: Duration) -> Self {
         let message = format!(
-            "The lock for key \"{key}\" had expired {} s before its holder released it: what was done meanwhile was not \
+            "The lock for key \"{}\" had expired {} s before its holder released it: what was done meanwhile was not \
              exclusive, and whoever holds the key by now keeps it",
+            Shown(key),
             late.as_secs_f64()
         );
         Failure {

@@ -1,7 +1,7 @@
 //! What the server's own errors mean for us.
 
 use crate::core::fleet::ServerError;
-use crate::core::key::Shown;
+use crate::core::key::{KEY_BYTES_MAX, Shown};
 use crate::core::outcome::Failure;
 
 /// Errors by which a server says "not now".
@@ -19,6 +19,9 @@ const PASSING: [&str; 9] = [
 
 /// Errors after which another connection may lead somewhere better: to the new master, or in with the new password.
 const RECONNECT: [&str; 3] = ["READONLY", "NOAUTH", "MASTERDOWN"];
+
+/// The longest name of a lock: a namespace of 256 characters, and a key. Longer words name none.
+const LOCK_BYTES_MAX: usize = 4 * 256 + KEY_BYTES_MAX;
 
 /// The server's own words for a key of the wrong type, which do not name it. The scripts do, where it is a lock.
 const UNNAMED: &str = "Operation against a key";
@@ -45,7 +48,7 @@ pub fn is_for_keys(error: &str) -> bool {
 pub fn explain(error: &str, endpoint: &str) -> ServerError {
     let key: Option<String> = error
         .strip_prefix("WRONGTYPE ")
-        .filter(|words| !words.starts_with(UNNAMED))
+        .filter(|words| !words.starts_with(UNNAMED) && words.len() <= LOCK_BYTES_MAX)
         .map(str::to_owned);
     let words: String = error.chars().take(WORDS_MAX).collect();
     let message = match (&key, code(error)) {
