@@ -81,9 +81,6 @@ impl Fleet {
             return outcome;
         };
         let is_answered = matches!(outcome, Outcome::Released(_));
-        if is_answered {
-            self.released.note(errand.asked_at, keys);
-        }
         let mut outlived = None;
         for (key, given) in keys.iter().zip(given) {
             let Some(Given { attempt, .. }) = given else {
@@ -98,6 +95,10 @@ impl Fleet {
                 .filter(|_| outcome == Outcome::Released(false));
             self.given.settle(key, *attempt, late.is_some());
             outlived = outlived.or(late.map(|late| (key, late)));
+        }
+        // Not where another process had released it: then releases do cross processes.
+        if outlived.is_some() || outcome == Outcome::Released(true) {
+            self.released.note(errand.asked_at, keys);
         }
         match outlived {
             Some((key, late)) => Outcome::Outlived(Failure::outlived(key, late)),
