@@ -262,7 +262,7 @@ impl Model {
         let of_heads: BTreeSet<_> = heads.flat_map(|head| self.kept_from(head)).collect();
         let held = kept.union(&of_heads).filter(|key| !is_free(key));
         let still_since = held.map(|key| self.changed_at[key]).min();
-        let later = still_since.map_or(last, |at| at.after(span).min(last));
+        let later = still_since.unwrap_or(now).after(span).min(last);
         (later > now).then_some(later)
     }
 

@@ -204,3 +204,17 @@ fn a_default_wait_goes_on_while_the_lock_changes_hands_and_ends_when_one_keeps_i
     scene.tick_at(1_280);
     assert_eq!(scene.news(), [(waits, Change::TimedOut("a".into()))]);
 }
+
+/// The key is free for a moment, kept for a caller that is away: who waits behind that is not promised more than its span.
+#[test]
+fn a_default_wait_behind_a_caller_that_is_away_begins_anew_and_no_more() {
+    let ms = Duration::from_millis;
+    let (mut scene, job) = away();
+    let patience = Patience::while_moving(scene.now, ms(200), ms(30_000));
+    let waits = scene.queue_with(&["a"], Claim::Job, patience);
+    scene.finish(job);
+    scene.tick_at(1_600);
+    assert!(matches!(poll(&mut scene), Asked::Granted(_)));
+    scene.tick_at(1_900);
+    assert_eq!(scene.news(), [(waits, Change::TimedOut("a".into()))]);
+}

@@ -364,3 +364,35 @@ fn a_lease_does_not_pass_to_one_whose_patience_has_ended() {
     );
     assert!(!fleet.has_outbox(), "the server is not asked for any of this");
 }
+
+/// The first one goes without that the lock has changed hands, the second one's wait is over, and behind it stands the place
+/// of a caller that is away.
+#[test]
+fn who_has_left_its_line_is_told_and_does_not_wait_on_without_a_place() {
+    let ms = Duration::from_millis;
+    let lock = |patience| Wish {
+        claim: Claim::Lock {
+            owner: crate::core::owner::Owner::Anyone,
+            expire: Some(ms(10_000)),
+        },
+        ..job(patience)
+    };
+    let mut fleet = fleet();
+    fleet.link_up(at(1), true, true);
+    let ask = |fleet: &mut Fleet, now: u64, number: u64, wish: Wish| {
+        fleet.request(at(now), Ticket::new(number), wish).unwrap();
+    };
+    ask(&mut fleet, 1, 1, job(Patience::Forever));
+    let patience = Patience::while_moving(at(1), ms(1_000), ms(30_000));
+    ask(&mut fleet, 1, 2, job(patience));
+    // Request 3 is refused, comes back as 4, and is refused again.
+    ask(&mut fleet, 1, 3, lock(Patience::Until(at(300))));
+    fleet.tick(at(300), Duration::ZERO);
+    ask(&mut fleet, 600, 4, lock(Patience::Until(at(900))));
+    fleet.tick(at(900), Duration::ZERO);
+    told(&mut fleet);
+    // The clock's thread is late.
+    fleet.cancel(at(1_010), Ticket::new(1));
+    fleet.tick(at(1_010), Duration::ZERO);
+    assert_eq!(told(&mut fleet), [(2, Outcome::TimedOut("k".into()))]);
+}

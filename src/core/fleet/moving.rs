@@ -58,7 +58,9 @@ impl Fleet {
         let Patience::WhileMoving { last, .. } = ask.wish.patience else {
             return None;
         };
-        if ask.takes_last_look || last <= now || !self.is_up() {
+        // One that has left its line would wait for a turn that never comes.
+        let has_left = ask.phase == Phase::Queued && !ask.has_place;
+        if ask.takes_last_look || has_left || last <= now || !self.is_up() {
             return None;
         }
         let keys = &ask.wish.keys;

@@ -47,6 +47,8 @@ impl Table {
                 moved_at = moved_at.min(self.held_against(head, first).0);
             }
         }
+        // Nobody holds any of it: it is free for a moment, and may be held from the next one on.
+        let moved_at = moved_at.min(now);
         waiter.patience.prolonged(moved_at).filter(|later| *later > now)
     }
 
