@@ -120,7 +120,7 @@ impl Drive {
         for (operation, asked) in (first..).zip(asked.drain(..)) {
             let ticket = match asked {
                 Asked::Granted(ticket) => ticket,
-                Asked::Pending(ticket) if self.mailbox.next() == Some(granted(ticket)) => ticket,
+                Asked::Pending(ticket) if is_grant(self.mailbox.next(), ticket) => ticket,
                 other => return Err(format!("{other:?}").into()),
             };
             let given = match self.operation {
@@ -197,11 +197,9 @@ impl Drive {
     }
 }
 
-fn granted(ticket: Ticket) -> Completion {
-    Completion {
-        ticket,
-        outcome: Outcome::Granted(ticket.number()),
-    }
+/// Whether this is the grant of `ticket`.
+fn is_grant(completion: Option<Completion>, ticket: Ticket) -> bool {
+    completion.is_some_and(|told| told.ticket == ticket && matches!(told.outcome, Outcome::Granted(_)))
 }
 
 /// With the options' defaults.
