@@ -315,7 +315,8 @@ impl Fleet {
             .filter(|(_, ask)| !ask.caller_gone)
             .map(|(ticket, _)| *ticket)
             .collect();
-        // The last one first: none of those that leave shall be let ask on the way out.
+        // The last one first, so that those that leave are not let ask on the way out. A caller that has come back to an
+        // earlier place may be: its request is cancelled as soon as it leaves.
         waiting.sort_unstable_by(|a, b| b.cmp(a));
         for ticket in waiting {
             self.tell_asker(ticket, Outcome::Failed(Failure::closed()));
